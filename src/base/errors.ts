@@ -59,6 +59,16 @@ export class UserError extends Error {
     this.instance = facts.instance;
   }
 
+  /** The same error with the place where it happened in front of its message. */
+  in(place: string): UserError {
+    return new UserError(this.outcome, `${place}: ${this.message}`, {
+      hints: this.hints,
+      cause: this.cause,
+      ...(this.effect !== undefined && { effect: this.effect }),
+      ...(this.instance !== undefined && { instance: this.instance }),
+    });
+  }
+
   get exitCode(): number {
     return outcomes[this.outcome].code;
   }

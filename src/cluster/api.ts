@@ -1,0 +1,192 @@
+/** Requests to the API server: kubeconfig's TLS and credentials on node:https, JSON in and out, refusals turned into
+ *  errors that name the missing rule. */
+import http, { type IncomingMessage, type RequestOptions } from "node:http";
+import https from "node:https";
+import { UserError } from "../base/errors.ts";
+
+/** Where the API server is and how to speak to it. Credentials are refreshed by each call of `requestOptions`. */
+export interface Connection {
+  readonly server: string;
+  /** URL and TLS options, headers included, for one request or websocket.
+   *  @throws UserError `credentials` when the kubeconfig's credential plugin fails. */
+  requestOptions(path: string): Promise<{ readonly url: URL; readonly options: https.RequestOptions }>;
+  /** Zero: no limit. kubectl's --request-timeout. */
+  readonly requestTimeoutMs: number;
+}
+
+export interface ApiRequest {
+  readonly method: "GET" | "POST" | "PUT" | "DELETE";
+  /** Begins with a slash; names in it already encoded by `apiPath`. */
+  readonly path: string;
+  readonly body?: unknown;
+  /** For messages: `cannot list pods in "kaa"`. */
+  readonly doing: string;
+  readonly signal: AbortSignal;
+}
+
+/** The HTTP status and Kubernetes' own words behind an error made by `callApi`. */
+export class ApiStatusError extends Error {
+  readonly statusCode: number;
+  constructor(statusCode: number, message: string) {
+    super(message);
+    this.name = "ApiStatusError";
+    this.statusCode = statusCode;
+  }
+}
+
+/** True when the API server answered with this HTTP status. */
+export function isApiStatus(error: unknown, statusCode: number): boolean {
+  return error instanceof UserError && error.cause instanceof ApiStatusError && error.cause.statusCode === statusCode;
+}
+
+/** Largest answer we read. A page of 500 pods is a few MiB. */
+const answerLimitBytes = 64 * 1024 * 1024;
+const defaultTimeoutMs = 30_000;
+const attempts = 4;
+
+/** Path with each part encoded. */
+export function apiPath(...parts: readonly string[]): string {
+  return parts.map((part) => `/${encodeURIComponent(part)}`).join("");
+}
+
+/** One request, retried when the server is busy (429, 503) or a read meets a broken connection.
+ *  @throws UserError `cluster`, `forbidden`, `credentials`, `not-found`, `busy` (409), with ApiStatusError as cause. */
+export async function callApi(connection: Connection, request: ApiRequest): Promise<unknown> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await callOnce(connection, request);
+    } catch (error) {
+      if (attempt === attempts || !isWorthRetrying(error, request)) throw error;
+      await pause(250 * 2 ** attempt, request.signal);
+    }
+  }
+}
+
+async function callOnce(connection: Connection, request: ApiRequest): Promise<unknown> {
+  const { url, options } = await connection.requestOptions(request.path);
+  const body = request.body === undefined ? undefined : JSON.stringify(request.body);
+  const headers = { ...options.headers, accept: "application/json" } as Record<string, string | string[] | number>;
+  if (body !== undefined) {
+    headers["content-type"] = "application/json";
+    headers["content-length"] = Buffer.byteLength(body);
+  }
+  const timeoutMs = connection.requestTimeoutMs || defaultTimeoutMs;
+  const signal = AbortSignal.any([request.signal, AbortSignal.timeout(timeoutMs)]);
+  try {
+    const response = await send(url, { ...options, headers, method: request.method, signal }, body);
+    const answer = await readBody(response, answerLimitBytes);
+    if ((response.statusCode ?? 0) >= 300) throw errorForStatus(response, answer, request.doing);
+    return parseAnswer(answer, request.doing);
+  } catch (error) {
+    request.signal.throwIfAborted();
+    if (error instanceof UserError) throw error;
+    const reason = signal.aborted ? `no answer in ${timeoutMs / 1000} s` : reasonOf(error);
+    throw new UserError("cluster", `${request.doing}: cannot reach ${connection.server}: ${reason}`, { cause: error });
+  }
+}
+
+function send(url: URL, options: RequestOptions, body: string | undefined): Promise<IncomingMessage> {
+  return new Promise((resolve, reject) => {
+    const request = (url.protocol === "http:" ? http : https).request(url, options, resolve);
+    request.on("error", reject);
+    request.end(body);
+  });
+}
+
+function parseAnswer(answer: Buffer, doing: string): unknown {
+  try {
+    return JSON.parse(answer.toString("utf8"));
+  } catch (error) {
+    throw new UserError("cluster", `${doing}: the answer is not JSON; does a proxy answer instead of Kubernetes?`, {
+      cause: error,
+    });
+  }
+}
+
+function isWorthRetrying(error: unknown, request: ApiRequest): boolean {
+  if (isApiStatus(error, 429) || isApiStatus(error, 503)) return true;
+  if (request.method !== "GET" || !(error instanceof UserError) || error.outcome !== "cluster") return false;
+  const code = (error.cause as { code?: unknown } | undefined)?.code; // node's system errors carry a code
+  return code === "ECONNRESET" || code === "EPIPE" || isApiStatus(error, 500) || isApiStatus(error, 502);
+}
+
+/** The body of an answer. @throws RangeError when it is larger than `limitBytes`. */
+export async function readBody(response: IncomingMessage, limitBytes: number): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  let total = 0;
+  for await (const chunk of response as AsyncIterable<Buffer>) {
+    total += chunk.byteLength;
+    if (total > limitBytes) throw new RangeError(`an answer of more than ${limitBytes} bytes`);
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks, total);
+}
+
+/** The error for an HTTP answer that is not a success. */
+export function errorForStatus(response: IncomingMessage, body: Buffer, doing: string): UserError {
+  const statusCode = response.statusCode ?? 0;
+  const words = wordsOf(body);
+  const cause = new ApiStatusError(statusCode, words);
+  const message = `${doing}: ${words === "" ? `HTTP ${statusCode}` : words}`;
+  switch (statusCode) {
+    case 401:
+      return new UserError("credentials", message, { cause, hints: ["log in again, or check the kubeconfig's user"] });
+    case 403:
+      return new UserError("forbidden", message, { cause, hints: missingRule(words) });
+    case 404:
+      return new UserError("not-found", message, { cause });
+    case 409:
+      return new UserError("busy", message, { cause });
+    default:
+      return new UserError("cluster", message, { cause });
+  }
+}
+
+/** Kubernetes' message, or the first line of what a proxy said. */
+function wordsOf(body: Buffer): string {
+  const text = body.toString("utf8").trim();
+  try {
+    const status: unknown = JSON.parse(text);
+    const message = (status as { message?: unknown } | null)?.message; // any JSON has properties or is null
+    if (typeof message === "string") return message.slice(0, 1000);
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw error;
+  }
+  if (/^<(!doctype|html)/i.test(text)) return "a proxy answered with an HTML page";
+  return (text.split("\n")[0] ?? "").slice(0, 300);
+}
+
+/** The RBAC rule that a refusal asks for. Source of the sentence's form: k8s.io/apiserver ForbiddenStatusError. */
+function missingRule(words: string): readonly string[] {
+  const found = /cannot (\w+) resource "([^"]+)" in API group "([^"]*)"(?: in the namespace "([^"]+)")?/.exec(words);
+  if (found === null) return [];
+  const [, verb, resource, group, namespace] = found;
+  const isStream = resource === "pods/exec" || resource === "pods/portforward";
+  const verbs = isStream ? "get, create" : verb; // websockets need get, and from Kubernetes 1.35 create as well
+  const where = namespace === undefined ? "a ClusterRole" : `a Role in namespace "${namespace}"`;
+  return [`add to ${where}: {apiGroups: ["${group}"], resources: ["${resource}"], verbs: [${verbs}]}`];
+}
+
+function reasonOf(error: unknown): string {
+  if (error instanceof AggregateError && error.errors.length > 0) return reasonOf(error.errors[0]);
+  return error instanceof Error ? error.message : String(error);
+}
+
+/** Waits. @throws the signal's reason when it fires first. */
+export function pause(durationMs: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    if (signal.aborted) {
+      reject(signal.reason);
+      return;
+    }
+    const onAbort = () => {
+      clearTimeout(timer);
+      reject(signal.reason);
+    };
+    const timer = setTimeout(() => {
+      signal.removeEventListener("abort", onAbort);
+      resolve();
+    }, durationMs);
+    signal.addEventListener("abort", onAbort, { once: true });
+  });
+}
