@@ -1,0 +1,23 @@
+#!/bin/bash
+# PostgreSQL as the Bitnami image starts it: POSTGRES_PASSWORD for the superuser (or for POSTGRES_USER, with
+# POSTGRES_POSTGRES_PASSWORD for the superuser), or the same by *_FILE. Passwords are asked for on the local socket too.
+set -euo pipefail
+secret() { local file=$1_FILE; if [ -n "${!file:-}" ]; then cat "${!file}"; else printf %s "${!1:-}"; fi; }
+export PGDATA=/data/pgdata
+as_postgres() { setpriv --reuid=postgres --regid=postgres --init-groups "$@"; }
+mkdir -p "$PGDATA"; chown postgres:postgres "$PGDATA"; chmod 700 "$PGDATA"
+if [ ! -s "$PGDATA/PG_VERSION" ]; then
+  user=${POSTGRES_USER:-postgres} password=$(secret POSTGRES_PASSWORD) admin=$(secret POSTGRES_POSTGRES_PASSWORD)
+  [ -n "$admin" ] || admin=$password
+  install -m 600 -o postgres /dev/null /tmp/pw; printf '%s' "$admin" >/tmp/pw
+  as_postgres initdb -D "$PGDATA" -U postgres --pwfile=/tmp/pw --auth=scram-sha-256 -E UTF8 --locale=C.UTF-8
+  rm -f /tmp/pw
+  echo 'host all all all scram-sha-256' >>"$PGDATA/pg_hba.conf"
+  if [ "$user" != postgres ]; then
+    as_postgres postgres -D "$PGDATA" --single postgres <<S
+CREATE ROLE "$user" LOGIN CREATEDB PASSWORD '${password//\'/\'\'}';
+CREATE DATABASE "$user" OWNER "$user";
+S
+  fi
+fi
+exec setpriv --reuid=postgres --regid=postgres --init-groups postgres -D "$PGDATA" -c listen_addresses='*' -c unix_socket_directories=/var/run/postgresql "$@"
