@@ -60,10 +60,6 @@ export class Archive {
     return this.#spare.pop() ?? Buffer.allocUnsafeSlow(segmentBytes);
   }
 
-  giveBack(buffer: Buffer): void {
-    this.#spare.push(buffer);
-  }
-
   /** Starts compressing a segment once a thread is free, then emits it after `previous`: segments of one stream lie in the
    *  file in their order. Takes the buffer over. */
   async appendSegment(segment: {
@@ -75,7 +71,7 @@ export class Archive {
   }): Promise<{ readonly emitted: Promise<Segment> }> {
     const free = await this.#slots.take();
     const entry = this.#entry(segment.path, segment.buffer.subarray(0, segment.bytes));
-    this.giveBack(segment.buffer);
+    this.#spare.push(segment.buffer);
     const level = segment.encoding === "gzip" ? 0 : this.#level;
     const emit = async () => {
       try {
@@ -117,7 +113,8 @@ export class StreamSink {
   readonly #encoding: Encoding;
   readonly #emitted: Promise<Segment>[] = [];
   readonly #stored = new Meter();
-  #buffer: Buffer;
+  /** Ours from the first byte of a segment until it is handed over. */
+  #buffer: Buffer | undefined;
   #filled = 0;
   #failure: { readonly error: unknown } | undefined;
 
@@ -126,7 +123,6 @@ export class StreamSink {
     this.#folder = folder;
     this.#name = name;
     this.#encoding = encoding;
-    this.#buffer = archive.takeBuffer();
   }
 
   async store(source: StreamSource): Promise<StreamEntry> {
@@ -135,7 +131,6 @@ export class StreamSink {
     const arrived = this.#stored.digest();
     checkCounts(`${this.#folder}/${this.#name}`, source.encoding, counted, arrived);
     await this.#flush();
-    this.#archive.giveBack(this.#buffer);
     return {
       name: this.#name,
       encoding: this.#encoding,
@@ -160,13 +155,11 @@ export class StreamSink {
       this.#stored.update(chunk);
       for (let taken = 0; taken < chunk.byteLength; ) {
         const part = chunk.subarray(taken, taken + segmentBytes - this.#filled);
+        this.#buffer ??= this.#archive.takeBuffer();
         this.#buffer.set(part, this.#filled);
         this.#filled += part.byteLength;
         taken += part.byteLength;
-        if (this.#filled === segmentBytes) {
-          await this.#flush();
-          this.#buffer = this.#archive.takeBuffer();
-        }
+        if (this.#filled === segmentBytes) await this.#flush();
       }
     }
   }
@@ -176,9 +169,11 @@ export class StreamSink {
     if (this.#failure !== undefined) throw this.#failure.error;
     if (this.#filled === 0 && this.#emitted.length > 0) return;
     const index = this.#emitted.length;
+    const buffer = this.#buffer ?? this.#archive.takeBuffer();
+    this.#buffer = undefined;
     const { emitted } = await this.#archive.appendSegment({
       path: entryPath(this.#folder, { name: this.#name, encoding: this.#encoding }, index),
-      buffer: this.#buffer,
+      buffer,
       bytes: this.#filled,
       encoding: this.#encoding,
       previous: this.#emitted.at(-1) ?? Promise.resolve(),

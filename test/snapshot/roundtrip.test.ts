@@ -8,7 +8,7 @@ import { describe, expect, test } from "vitest";
 import { collect } from "../../src/base/bytes.ts";
 import { UserError } from "../../src/base/errors.ts";
 import { openSnapshot } from "../../src/snapshot/reader.ts";
-import { writeSnapshot } from "../../src/snapshot/writer.ts";
+import { type SnapshotOutput, writeSnapshot } from "../../src/snapshot/writer.ts";
 import { chunked, dumpOf, facts, fileName, fileOf, options, source, written } from "./build.ts";
 
 const MiB = 1024 * 1024;
@@ -54,7 +54,10 @@ describe("writeSnapshot() and openSnapshot()", () => {
     const file = await written([
       {
         ...dump,
-        run: async (output) => (await output.stream("x.sql", source(stored, { encoding: "gzip", plain })), facts),
+        async run(output) {
+          await output.stream("x.sql", source(stored, { encoding: "gzip", plain }));
+          return facts;
+        },
       },
     ]);
     const { snapshot, streams } = await readBack(file);
@@ -124,7 +127,10 @@ describe("writeSnapshot()", () => {
     const lying = { ...source(randomBytes(1000)), bytes: chunked(randomBytes(999)) };
     const dump = {
       ...dumpOf("a", {}),
-      run: async (output: Parameters<ReturnType<typeof dumpOf>["run"]>[0]) => (await output.stream("x", lying), facts),
+      async run(output: SnapshotOutput) {
+        await output.stream("x", lying);
+        return facts;
+      },
     };
     await expect(written([dump])).rejects.toMatchObject({ outcome: "storage-failed" });
   });
@@ -133,7 +139,7 @@ describe("writeSnapshot()", () => {
     let ended = 0;
     const slow = {
       ...dumpOf("slow", {}),
-      async run(output: Parameters<ReturnType<typeof dumpOf>["run"]>[0], stop: AbortSignal) {
+      async run(output: SnapshotOutput, stop: AbortSignal) {
         try {
           const endless = (async function* () {
             while (true) {
@@ -160,7 +166,7 @@ describe("writeSnapshot()", () => {
     let pulled = 0;
     const endless = {
       ...dumpOf("a", {}),
-      async run(output: Parameters<ReturnType<typeof dumpOf>["run"]>[0]) {
+      async run(output: SnapshotOutput) {
         const bytes = (async function* () {
           while (true) {
             pulled += MiB;
@@ -181,7 +187,7 @@ describe("writeSnapshot()", () => {
     let pulled = 0;
     const dump = {
       ...dumpOf("a", {}),
-      async run(output: Parameters<ReturnType<typeof dumpOf>["run"]>[0]) {
+      async run(output: SnapshotOutput) {
         const bytes = (async function* () {
           for (let n = 0; n < 400; n++) {
             pulled += MiB;
