@@ -1,6 +1,7 @@
 /** Stores: where snapshots are kept. This folder sees only names and bytes; it knows neither clusters nor the format.
- *  May import `base` and this file. `s3.ts` is the only file that imports the S3 library. */
+ *  May import `base` and this file. `s3*.ts` are the only files that import the S3 library. */
 import type { Bytes } from "../base/bytes.ts";
+import { UserError } from "../base/errors.ts";
 
 /** One snapshot file as a listing shows it. */
 export interface StoredFile {
@@ -46,4 +47,73 @@ export interface Store {
   open(fileName: string, signal: AbortSignal): Promise<OpenFile>;
   /** @throws UserError `not-found` when there is no such file. */
   remove(fileName: string, signal: AbortSignal): Promise<void>;
+}
+
+/** True for the names of snapshot files; anything else in a store is not ours. */
+export function isSnapshotFileName(fileName: string): boolean {
+  return /^\d{2}-\d{2}-\d{4}-\d{2}-\d{2}-\d{2}(\.partial)?\.tar\.gz$/.test(fileName);
+}
+
+const snapshotFileName = /^\d{2}-\d{2}-\d{4}-\d{2}-\d{2}-\d{2}(\.partial)?\.tar\.gz$/;
+
+/** True for the names that a store lists, takes and gives. Nothing else in a bucket or directory is ever touched. */
+export function isSnapshotFileName(fileName: string): boolean {
+  return snapshotFileName.test(fileName);
+}
+
+/** Keeps names such as `../x` away from paths and keys. */
+export function requireSnapshotFileName(fileName: string): void {
+  if (!isSnapshotFileName(fileName)) {
+    throw new UserError("usage", `"${fileName}" is not a snapshot's file name: expected DD-MM-YYYY-hh-mm-ss.tar.gz`);
+  }
+}
+
+/** @throws RangeError when a read would leave the file; callers check offsets from an archive against `sizeBytes`. */
+export function requireRange(file: { readonly sizeBytes: number }, offset: number, lengthBytes: number): void {
+  const whole = Number.isSafeInteger(offset) && Number.isSafeInteger(lengthBytes);
+  if (!whole || offset < 0 || lengthBytes < 0 || offset + lengthBytes > file.sizeBytes) {
+    throw new RangeError(`cannot read ${lengthBytes} bytes from ${offset}: the file has ${file.sizeBytes}`);
+  }
+}
+
+/** The same bytes until `signal` fires: then it throws the signal's reason at once, even when the source never answers.
+ *  The source is told to release what it holds, but is not waited for in that case. */
+export async function* untilAborted(bytes: Bytes, signal: AbortSignal): Bytes {
+  const source = bytes[Symbol.asyncIterator]();
+  let sourceEnded = false;
+  try {
+    while (true) {
+      const next = await orAborted(signal, () => {
+        const pending = source.next();
+        pending.catch(() => {
+          sourceEnded = true;
+        });
+        return pending;
+      });
+      if (next.done === true) {
+        sourceEnded = true;
+        return;
+      }
+      yield next.value;
+    }
+  } finally {
+    if (!sourceEnded) {
+      const released = source.return?.();
+      // A generator answers return() only after its pending next(), which may never come.
+      if (signal.aborted) released?.catch(() => undefined);
+      else await released;
+    }
+  }
+}
+
+/** What `start` gives, or the signal's reason when that fires first. */
+export function orAborted<T>(signal: AbortSignal, start: () => Promise<T>): Promise<T> {
+  if (signal.aborted) return Promise.reject(signal.reason);
+  return new Promise((resolve, reject) => {
+    const stop = () => reject(signal.reason);
+    signal.addEventListener("abort", stop, { once: true });
+    start()
+      .then(resolve, reject)
+      .finally(() => signal.removeEventListener("abort", stop));
+  });
 }
