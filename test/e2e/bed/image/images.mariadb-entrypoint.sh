@@ -5,6 +5,7 @@ set -euo pipefail
 secret() { local file=$1_FILE; if [ -n "${!file:-}" ]; then cat "${!file}"; else printf %s "${!1:-}"; fi; }
 quoted() { local text=${1//\\/\\\\}; printf "'%s'" "${text//\'/\'\'}"; }
 data=/data/mariadb
+chmod 755 /data # a fresh volume is for root alone
 mkdir -p "$data" /run/mysqld; chown mysql:mysql "$data" /run/mysqld; chmod 700 "$data"
 if [ ! -d "$data/mysql" ]; then
   setpriv --reuid=mysql --regid=mysql --init-groups mariadb-install-db --datadir="$data" --auth-root-authentication-method=normal --skip-test-db

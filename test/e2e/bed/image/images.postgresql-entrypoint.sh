@@ -5,6 +5,7 @@ set -euo pipefail
 secret() { local file=$1_FILE; if [ -n "${!file:-}" ]; then cat "${!file}"; else printf %s "${!1:-}"; fi; }
 export PGDATA=/data/pgdata
 as_postgres() { setpriv --reuid=postgres --regid=postgres --init-groups "$@"; }
+chmod 755 /data # a fresh volume is for root alone
 mkdir -p "$PGDATA"; chown postgres:postgres "$PGDATA"; chmod 700 "$PGDATA"
 if [ ! -s "$PGDATA/PG_VERSION" ]; then
   user=${POSTGRES_USER:-postgres} password=$(secret POSTGRES_PASSWORD) admin=$(secret POSTGRES_POSTGRES_PASSWORD)
