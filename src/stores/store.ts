@@ -49,11 +49,6 @@ export interface Store {
   remove(fileName: string, signal: AbortSignal): Promise<void>;
 }
 
-/** True for the names of snapshot files; anything else in a store is not ours. */
-export function isSnapshotFileName(fileName: string): boolean {
-  return /^\d{2}-\d{2}-\d{4}-\d{2}-\d{2}-\d{2}(\.partial)?\.tar\.gz$/.test(fileName);
-}
-
 const snapshotFileName = /^\d{2}-\d{2}-\d{4}-\d{2}-\d{2}-\d{2}(\.partial)?\.tar\.gz$/;
 
 /** True for the names that a store lists, takes and gives. Nothing else in a bucket or directory is ever touched. */
