@@ -30,6 +30,8 @@ export interface ConnectOptions {
   readonly asUid?: string;
   readonly requestTimeoutMs?: number;
   readonly liveness?: Liveness;
+  /** Where HTTPS_PROXY and NO_PROXY are looked up. */
+  readonly environment?: Readonly<Record<string, string | undefined>>;
 }
 
 const podsPerPage = 500;
@@ -167,7 +169,7 @@ function applyFlags(config: KubeConfig, options: ConnectOptions): void {
   if (cluster === null)
     throw new UserError("usage", `no cluster "${options.cluster ?? current.cluster}" in the kubeconfig`);
   const given = <T>(key: string, value: T | undefined) => (value === undefined ? {} : { [key]: value });
-  const proxyUrl = cluster.proxyUrl ?? environmentProxy(options.server ?? cluster.server);
+  const proxyUrl = cluster.proxyUrl ?? environmentProxy(options.server ?? cluster.server, options.environment ?? {});
   const name = "kaa-backup";
   config.addCluster({
     ...cluster,
@@ -191,11 +193,14 @@ function applyFlags(config: KubeConfig, options: ConnectOptions): void {
 }
 
 /** HTTPS_PROXY and NO_PROXY as kubectl (Go's http.ProxyFromEnvironment) reads them; client-node reads neither. */
-function environmentProxy(server: string): string | undefined {
-  const proxy = process.env["HTTPS_PROXY"] ?? process.env["https_proxy"];
+function environmentProxy(
+  server: string,
+  environment: Readonly<Record<string, string | undefined>>,
+): string | undefined {
+  const proxy = environment["HTTPS_PROXY"] ?? environment["https_proxy"];
   if (proxy === undefined || proxy === "" || !server.startsWith("https:")) return undefined;
   const host = new URL(server).hostname;
-  const excluded = (process.env["NO_PROXY"] ?? process.env["no_proxy"] ?? "").split(",").map((each) => each.trim());
+  const excluded = (environment["NO_PROXY"] ?? environment["no_proxy"] ?? "").split(",").map((each) => each.trim());
   const isExcluded = excluded.some(
     (each) =>
       each === "*" || (each !== "" && (host === each || host.endsWith(each.startsWith(".") ? each : `.${each}`))),

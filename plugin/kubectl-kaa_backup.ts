@@ -1,0 +1,33 @@
+/** The program that kubectl runs. Owns the process: argv, streams and signals in, exit code out; the only process.exit. */
+import { UserError } from "../src/base/errors.ts";
+import { run } from "../src/cli/main.ts";
+
+const stopping = new AbortController();
+const reasons = {
+  SIGINT: new UserError("interrupted", "stopped by Ctrl-C", { effect: "nothing was published" }),
+  SIGTERM: new UserError("terminated", "stopped by SIGTERM", { effect: "nothing was published" }),
+  SIGHUP: new UserError("hung-up", "stopped by SIGHUP", { effect: "nothing was published" }),
+} as const;
+for (const [signal, reason] of Object.entries(reasons)) {
+  process.on(signal, () => {
+    if (stopping.signal.aborted) process.exit(reason.exitCode); // asked twice: leave without cleaning up
+    process.stderr.write("stopping\n");
+    stopping.abort(reason);
+  });
+}
+// A reader that has gone (… | head) is no reason to fail a backup.
+process.stdout.on("error", () => {});
+process.stderr.on("error", () => {});
+
+const isCi = Boolean(process.env["CI"]);
+process.exit(
+  await run(process.argv.slice(2), {
+    stdin: process.stdin,
+    stdout: process.stdout,
+    stderr: process.stderr,
+    env: process.env,
+    isInteractive: process.stdin.isTTY === true && process.stderr.isTTY === true,
+    isAnimated: process.stderr.isTTY === true && !isCi && process.env["TERM"] !== "dumb",
+    signal: stopping.signal,
+  }),
+);

@@ -1,0 +1,209 @@
+/** Backup: cluster -> drivers -> snapshot -> store. Open this file first.
+ *
+ *  Dumps run side by side and stream into one archive, which streams into the store; nothing waits on a disk. A dump that
+ *  fails is tried again. One that keeps failing cannot be left out of a file whose name already says "complete", so the
+ *  run begins anew without it, as a partial snapshot (docs/decisions/0004). */
+import { randomUUID } from "node:crypto";
+import { setTimeout as pause } from "node:timers/promises";
+import { isOutcome, UserError } from "./base/errors.ts";
+import { releaseOf } from "./drivers/find.ts";
+import type { DriverName } from "./drivers/registry.ts";
+import { snapshotFileName, snapshotName } from "./snapshot/name.ts";
+import type { Header, Manifest } from "./snapshot/toc.ts";
+import { type Dump, type SnapshotOutput, writeSnapshot } from "./snapshot/writer.ts";
+import {
+  asUserError,
+  type Failure,
+  findStorages,
+  type Inspected,
+  inspectAll,
+  noneFound,
+  type Scope,
+  taskName,
+} from "./storages.ts";
+import type { Store } from "./stores/store.ts";
+
+export interface BackupPlan {
+  readonly storages: readonly DriverName[];
+  /** True when the storages were named one by one: each must then be there. */
+  readonly named: boolean;
+  /** Publish nothing unless everything worked. */
+  readonly strict: boolean;
+  /** zlib's level for what the pods do not compress themselves. */
+  readonly compressionLevel: number;
+  readonly tool: Header["tool"];
+}
+
+export interface BackupResult {
+  readonly fileName: string;
+  readonly location: string;
+  readonly sizeBytes: number;
+  readonly manifest: Manifest;
+  /** Storages that are not in the snapshot; empty when it is complete. */
+  readonly failures: readonly Failure[];
+}
+
+const attempts = 3;
+const retryPauseMs = 2000;
+const dumpsSideBySide = 3;
+
+/** @throws UserError of the first failure when nothing could be published. */
+export async function backup(plan: BackupPlan, scope: Scope, store: Store): Promise<BackupResult> {
+  const { ready, failures } = await lookAround(plan, scope);
+  await store.prepare(scope.signal);
+  const lock = await scope.cluster.lock(scope.namespace, "create", scope.signal);
+  try {
+    const locked = { ...scope, signal: AbortSignal.any([scope.signal, lock.lost]) };
+    return await dumpUntilPublished({ plan, scope: locked, store, startedAt: new Date() }, ready, failures);
+  } finally {
+    await lock.release();
+  }
+}
+
+/** Which instances can be dumped, and which cannot and why. */
+async function lookAround(plan: BackupPlan, scope: Scope) {
+  const found = await findStorages(scope, plan.storages);
+  for (const { driver, instances } of found) {
+    if (instances.length > 0) continue;
+    if (plan.named) throw noneFound(scope, driver);
+    scope.reporter.note(`no ${driver.title} runs in namespace "${scope.namespace}"`);
+  }
+  if (found.every(({ instances }) => instances.length === 0)) {
+    throw new UserError("storage-not-ready", `nothing to back up in namespace "${scope.namespace}"`, {
+      hints: ["is it the right namespace and context?"],
+    });
+  }
+  return await inspectAll(scope, found);
+}
+
+interface Run {
+  readonly plan: BackupPlan;
+  readonly scope: Scope;
+  readonly store: Store;
+  readonly startedAt: Date;
+}
+
+async function dumpUntilPublished(
+  run: Run,
+  ready: readonly Inspected[],
+  failures: readonly Failure[],
+): Promise<BackupResult> {
+  for (const { storage, instance, error } of failures) run.scope.reporter.failed(`${storage}/${instance}`, error);
+  const [first] = failures;
+  if (first !== undefined && (run.plan.strict || ready.length === 0))
+    throw first.error.in(`${first.storage}/${first.instance}`);
+  try {
+    return await publish(run, ready, failures);
+  } catch (error) {
+    if (!(error instanceof DumpFailed)) throw error;
+    const rest = ready.filter((each) => each !== error.inspected);
+    if (rest.length > 0 && !run.plan.strict)
+      run.scope.reporter.warning("beginning again without it: the snapshot will be partial");
+    return await dumpUntilPublished(run, rest, [...failures, error.failure]);
+  }
+}
+
+/** One pass: three lines that are the whole program. */
+async function publish(run: Run, ready: readonly Inspected[], failures: readonly Failure[]): Promise<BackupResult> {
+  const { plan, scope, store } = run;
+  const name = snapshotName(run.startedAt);
+  const header = headerOf(run, name, ready);
+  const fileName = snapshotFileName(name, { partial: failures.length > 0 });
+  let manifest: Manifest | undefined;
+
+  const dumps = ready.map((each) => dumpOf(each, scope));
+  const archive = writeSnapshot({
+    header,
+    dumps,
+    clusterVersion: await scope.cluster.version(scope.signal),
+    concurrency: dumpsSideBySide,
+    compressionLevel: plan.compressionLevel,
+    failures: failures.map(({ storage, instance, error }) => ({ storage, instance, reason: error.message })),
+    signal: scope.signal,
+    onManifest: (written) => {
+      manifest = written;
+    },
+  });
+  const { sizeBytes } = await store.save({ fileName, runId: header.runId, archive, signal: scope.signal });
+
+  if (manifest === undefined) throw new Error("the store took an archive without a manifest");
+  return { fileName, location: store.location, sizeBytes, manifest, failures };
+}
+
+function headerOf({ plan, scope }: Run, name: string, ready: readonly Inspected[]): Header {
+  const releases = ready.flatMap(({ instance }) => instance.pods.map(releaseOf)).filter((each) => each !== "");
+  return {
+    formatVersion: 1,
+    runId: randomUUID(),
+    name,
+    namespace: scope.namespace,
+    release: releases[0] ?? scope.releasePrefix,
+    tool: plan.tool,
+  };
+}
+
+/** A dump that has failed for good. */
+class DumpFailed extends Error {
+  readonly inspected: Inspected;
+  readonly failure: Failure;
+
+  constructor(inspected: Inspected, error: UserError) {
+    super(error.message, { cause: error });
+    this.inspected = inspected;
+    this.failure = { storage: inspected.instance.storage, instance: inspected.instance.name, error };
+  }
+}
+
+/** One instance's dump, tried again when trying may help. */
+function dumpOf(inspected: Inspected, scope: Scope): Dump {
+  const { driver, instance, context, inspection } = inspected;
+  const task = taskName(instance);
+  return {
+    storage: driver.storage,
+    instance: instance.name,
+    async run(output, signal) {
+      scope.reporter.started(task, { doing: "dumping", expectedBytes: inspection.estimatedBytes });
+      for (let attempt = 1; ; attempt++) {
+        const counted = countingOutput(output, (bytes) => scope.reporter.progressBytes(task, bytes));
+        try {
+          const result = await driver.dump(instance, counted.output, { ...context, signal });
+          scope.reporter.finished(task, summaryOf(result.counts));
+          return { serverVersion: inspection.serverVersion, ...result };
+        } catch (error) {
+          signal.throwIfAborted();
+          const failure = asUserError(error);
+          const mayHelp = isOutcome(failure, "stream-lost", "storage-failed", "storage-not-ready", "cluster");
+          if (!mayHelp || attempt === attempts) throw new DumpFailed(inspected, failure);
+          scope.reporter.warning(`${task}: attempt ${attempt} failed: ${failure.message}`);
+          await pause(retryPauseMs, undefined, { signal });
+          output.restart();
+        }
+      }
+    },
+  };
+}
+
+function countingOutput(output: SnapshotOutput, onBytes: (total: number) => void): { readonly output: SnapshotOutput } {
+  let total = 0;
+  return {
+    output: {
+      ...output,
+      stream: (name, source) => {
+        const bytes = (async function* () {
+          for await (const chunk of source.bytes) {
+            total += chunk.byteLength;
+            onBytes(total);
+            yield chunk;
+          }
+        })();
+        return output.stream(name, { ...source, bytes });
+      },
+    },
+  };
+}
+
+/** "3 databases, 12 tables, 4500 rows" */
+export function summaryOf(counts: Readonly<Record<string, number>>): string {
+  const parts = Object.entries(counts).map(([unit, count]) => `${count} ${unit}`);
+  return parts.join(", ");
+}

@@ -1,0 +1,115 @@
+/** What drivers that run tools in a pod have in common. */
+import { type Bytes, collect } from "../base/bytes.ts";
+import { messageOf, type Outcome, UserError } from "../base/errors.ts";
+import type { JsonValue } from "../base/json.ts";
+import { type Command, runForText, type Target } from "../cluster/cluster.ts";
+import type { BackupStream, Context, DumpOutput, Instance } from "./driver.ts";
+
+/** The pod to talk to, and the container in it: named by configuration, else one whose environment has one of these
+ *  variables, else one of this name, else the only one.
+ *  @throws UserError `storage-not-ready` listing the candidates. */
+export function chooseTarget(instance: Instance, hints: { readonly variables: RegExp; readonly name: RegExp }): Target {
+  const ready = instance.pods.filter((pod) => pod.ready);
+  const primaries = ready.filter((pod) => /^(primary|master)$/.test(roleOf(pod.labels)));
+  const [pod, ...others] = primaries.length > 0 ? primaries : ready;
+  if (pod === undefined) {
+    const states = instance.pods.map((each) => `${each.name} (${each.phase}, not ready)`).join(", ");
+    throw new UserError("storage-not-ready", `no pod of "${instance.name}" is ready: ${states || "there is none"}`);
+  }
+  if (others.length > 0) {
+    const names = [pod, ...others].map((each) => each.name).join(", ");
+    throw new UserError("storage-not-ready", `"${instance.name}" has several pods that may be the primary: ${names}`);
+  }
+  const { containers } = pod;
+  const container =
+    containers.find((each) => each.name === instance.container) ??
+    containers.find((each) => Object.keys(each.environment).some((name) => hints.variables.test(name))) ??
+    containers.find((each) => hints.name.test(each.name)) ??
+    (containers.length === 1 ? containers[0] : undefined);
+  if (container === undefined) {
+    const names = containers.map((each) => each.name).join(", ");
+    throw new UserError("storage-not-ready", `which container of pod "${pod.name}" is it? It has ${names}`);
+  }
+  return { pod, container: container.name };
+}
+
+function roleOf(labels: Readonly<Record<string, string>>): string {
+  return labels["app.kubernetes.io/component"] ?? labels["role"] ?? labels["component"] ?? "";
+}
+
+/** Runs a script that prints one JSON document. */
+export async function runForJson(
+  context: Context,
+  target: Target,
+  command: Omit<Command, "signal">,
+): Promise<JsonValue> {
+  const text = await runForText(context.cluster, target, { ...command, signal: context.signal });
+  try {
+    return JSON.parse(text) as JsonValue; // JSON by definition; each driver reads it with care
+  } catch (error) {
+    throw new UserError("storage-failed", `the server's answer is not JSON: ${messageOf(error)}`, { cause: error });
+  }
+}
+
+/** Dumps a script's output as one stream, and gives its stderr. */
+export async function dumpStream(
+  context: Context,
+  target: Target,
+  output: DumpOutput,
+  stream: {
+    readonly name: string;
+    readonly command: Omit<Command, "signal">;
+    readonly check?: (bytes: Bytes) => Bytes;
+  },
+): Promise<string> {
+  const encoding = stream.command.outputEncoding ?? "identity";
+  const execution = context.cluster.execute(target, { ...stream.command, signal: context.signal });
+  await output.stream(stream.name, {
+    bytes: stream.check === undefined ? execution.output : stream.check(execution.output),
+    encoding,
+    finish: async () => {
+      const { plain, sent } = await execution.done;
+      return { plain, stored: sent, by: "pod" };
+    },
+  });
+  return (await execution.done).stderr;
+}
+
+/** Feeds a stream of a backup to a script; gives the script's output. */
+export async function feedStream(
+  context: Context,
+  target: Target,
+  stream: BackupStream,
+  command: Omit<Command, "signal" | "input">,
+): Promise<string> {
+  const input = { bytes: stream.read(), digest: stream.stored, encoding: stream.encoding };
+  return await runForText(context.cluster, target, { ...command, input, signal: context.signal });
+}
+
+/** Passes bytes through and throws unless they end with this text (white space apart): the format's own end mark. */
+export async function* requireEnd(bytes: Bytes, endMark: RegExp, what: string): Bytes & AsyncGenerator<Uint8Array> {
+  let tail = Buffer.alloc(0);
+  for await (const chunk of bytes) {
+    tail = Buffer.from(Buffer.concat([tail, chunk]).subarray(-512));
+    yield chunk;
+  }
+  if (!endMark.test(tail.toString("utf8"))) throw new UserError("storage-failed", `${what} has no end mark: it is cut`);
+}
+
+/** A small stream, whole. */
+export async function readSmall(stream: BackupStream): Promise<Buffer> {
+  return await collect(stream.read(), 64 * 1024 * 1024);
+}
+
+/** Gives a failed command the outcome that the tool's own words ask for. */
+export function reword(
+  error: unknown,
+  rules: readonly { readonly words: RegExp; readonly outcome: Outcome }[],
+): unknown {
+  if (!(error instanceof UserError) || error.outcome !== "storage-failed") return error;
+  const words = `${error.message}\n${messageOf(error.cause)}`;
+  const rule = rules.find((each) => each.words.test(words));
+  return rule === undefined
+    ? error
+    : new UserError(rule.outcome, error.message, { cause: error.cause, hints: error.hints });
+}

@@ -1,0 +1,57 @@
+/** Finds the instances of a storage among a namespace's pods. */
+import type { Pod } from "../cluster/cluster.ts";
+import type { Driver, Instance } from "./driver.ts";
+
+/** @param releasePrefix only pods of Helm releases whose name begins so; "" for all. */
+export function findInstances(driver: Driver, pods: readonly Pod[], releasePrefix: string): readonly Instance[] {
+  const ours = pods.filter((pod) => pod.phase !== "Succeeded" && pod.phase !== "Failed" && isOf(pod, releasePrefix));
+  for (const selector of driver.selectors) {
+    const matching = ours.filter((pod) => Object.entries(selector).every(([key, value]) => pod.labels[key] === value));
+    if (matching.length > 0) return byOwner(driver.storage, matching);
+  }
+  return [];
+}
+
+/** The Helm release a pod belongs to, by the labels of both eras of the charts. */
+export function releaseOf(pod: Pod): string {
+  return pod.labels["app.kubernetes.io/instance"] ?? pod.labels["release"] ?? "";
+}
+
+function isOf(pod: Pod, releasePrefix: string): boolean {
+  return releasePrefix === "" || releaseOf(pod).startsWith(releasePrefix) || pod.name.startsWith(`${releasePrefix}-`);
+}
+
+/** Pods of one StatefulSet are one instance. Jobs' pods (hooks, backups) have labels of the chart, too, but no server. */
+function byOwner(storage: string, pods: readonly Pod[]): readonly Instance[] {
+  const owners = new Map<string, Pod[]>();
+  for (const pod of pods.filter((each) => each.labels["job-name"] === undefined)) {
+    owners.set(pod.owner, [...(owners.get(pod.owner) ?? []), pod]);
+  }
+  return [...owners]
+    .map(([name, members]) => ({ storage, name, pods: members }))
+    .sort((a, b) => (a.name < b.name ? -1 : 1));
+}
+
+/** Pairs an instance of a snapshot with one that runs now: the same name, the same name but for the release in front, or
+ *  the only one there and here.
+ *  @returns undefined when none, or more than one, could be meant. */
+export function matchInstance(
+  name: string,
+  release: string,
+  targets: readonly Instance[],
+  onlyOne: boolean,
+): Instance | undefined {
+  const same = targets.find((target) => target.name === name);
+  if (same !== undefined) return same;
+  const bare = withoutRelease(name, release);
+  const alike = targets.filter((target) => {
+    const [pod] = target.pods;
+    return pod !== undefined && withoutRelease(target.name, releaseOf(pod)) === bare;
+  });
+  if (alike.length === 1) return alike[0];
+  return onlyOne && targets.length === 1 ? targets[0] : undefined;
+}
+
+function withoutRelease(name: string, release: string): string {
+  return release !== "" && name.startsWith(`${release}-`) ? name.slice(release.length + 1) : name;
+}

@@ -1,0 +1,109 @@
+/** Which storages run in a namespace, and whether each could be dumped now. Used by backup, restore and `storages`. */
+import { messageOf, type Outcome, UserError } from "./base/errors.ts";
+import type { Reporter } from "./base/reporter.ts";
+import type { Cluster } from "./cluster/cluster.ts";
+import type { Context, Driver, Inspection, Instance } from "./drivers/driver.ts";
+import { findInstances } from "./drivers/find.ts";
+import { type DriverName, loadDriver } from "./drivers/registry.ts";
+
+/** What all use-cases are told about the cluster's side. */
+export interface Scope {
+  readonly cluster: Cluster;
+  readonly namespace: string;
+  /** Only Helm releases whose name begins so; "" for all. */
+  readonly releasePrefix: string;
+  /** Where drivers' credential variables are looked up. */
+  readonly environment: Readonly<Record<string, string | undefined>>;
+  readonly compression: Context["compression"];
+  readonly reporter: Reporter;
+  readonly signal: AbortSignal;
+}
+
+export interface Found {
+  readonly driver: Driver;
+  readonly instances: readonly Instance[];
+}
+
+/** @throws UserError `not-found` when the namespace does not exist. */
+export async function findStorages(scope: Scope, names: readonly DriverName[]): Promise<readonly Found[]> {
+  await scope.cluster.checkNamespace(scope.namespace, scope.signal);
+  const pods = await scope.cluster.listPods(scope.namespace, scope.signal);
+  const loaded = await Promise.all(names.map(loadDriver));
+  return loaded.map((driver) => ({ driver, instances: findInstances(driver, pods, scope.releasePrefix) }));
+}
+
+export function contextFor(scope: Scope, driver: Driver, instance: Instance): Context {
+  const credentials = driver.credentialVariables.flatMap((name) => {
+    const value = scope.environment[name];
+    return value === undefined || value === "" ? [] : [[name, value] as const];
+  });
+  return {
+    cluster: scope.cluster,
+    namespace: scope.namespace,
+    credentials: Object.fromEntries(credentials),
+    compression: scope.compression,
+    signal: scope.signal,
+    warn: (message) => scope.reporter.warning(`${taskName(instance)}: ${message}`),
+  };
+}
+
+/** "postgresql/kaa-postgresql" */
+export function taskName(instance: Pick<Instance, "storage" | "name">): string {
+  return `${instance.storage}/${instance.name}`;
+}
+
+export interface Inspected {
+  readonly driver: Driver;
+  readonly instance: Instance;
+  readonly context: Context;
+  readonly inspection: Inspection;
+}
+
+export interface Failure {
+  readonly storage: string;
+  readonly instance: string;
+  readonly error: UserError;
+}
+
+/** Looks at every instance; those that could not be dumped come as failures. Stops only when the signal fires. */
+export async function inspectAll(
+  scope: Scope,
+  found: readonly Found[],
+): Promise<{ readonly ready: readonly Inspected[]; readonly failures: readonly Failure[] }> {
+  const ready: Inspected[] = [];
+  const failures: Failure[] = [];
+  const pairs = found.flatMap(({ driver, instances }) => instances.map((instance) => ({ driver, instance })));
+  await Promise.all(
+    pairs.map(async ({ driver, instance }) => {
+      const context = contextFor(scope, driver, instance);
+      try {
+        ready.push({ driver, instance, context, inspection: await driver.inspect(instance, context) });
+      } catch (error) {
+        scope.signal.throwIfAborted();
+        failures.push({ storage: instance.storage, instance: instance.name, error: asUserError(error) });
+      }
+    }),
+  );
+  const byName = (a: string, b: string) => (a < b ? -1 : 1);
+  ready.sort((a, b) => byName(taskName(a.instance), taskName(b.instance)));
+  failures.sort((a, b) => byName(`${a.storage}/${a.instance}`, `${b.storage}/${b.instance}`));
+  return { ready, failures };
+}
+
+/** The error for storages that were named and do not run here. */
+export function noneFound(scope: Scope, driver: Driver): UserError {
+  const labels = driver.selectors.map((each) =>
+    Object.entries(each)
+      .map(([key, value]) => `${key}=${value}`)
+      .join(","),
+  );
+  const release = scope.releasePrefix === "" ? "" : ` of release "${scope.releasePrefix}…"`;
+  return new UserError("storage-not-ready", `no ${driver.title}${release} runs in namespace "${scope.namespace}"`, {
+    hints: [`looked for pods with ${labels.join(" or ")}`],
+  });
+}
+
+/** Anything thrown, as an error with an outcome: what is no UserError is a defect of ours. */
+export function asUserError(error: unknown, outcome: Outcome = "internal"): UserError {
+  return error instanceof UserError ? error : new UserError(outcome, messageOf(error), { cause: error });
+}
