@@ -1,116 +1,137 @@
-/** What went wrong with S3, in an operator's words. The only place that knows the SDK's names of errors. */
-import { UserError } from "../base/errors.ts";
+/** What went wrong between us and an S3 store, in one place: what may be tried again, and what an operator is told. */
+import { type Outcome, UserError } from "../base/errors.ts";
 
-interface ServiceError {
-  readonly name: string;
-  readonly message: string;
-  readonly statusCode: number | undefined;
+/** A request that failed, without the SDK's copy of the request: that holds keys and signatures. */
+export class S3Failure extends Error {
+  /** HTTP status; undefined when no answer came. */
+  readonly status: number | undefined;
+  /** `NoSuchKey`, `SlowDown`; of the operating system when no answer came: `ECONNRESET`. */
+  readonly code: string;
+
+  constructor(code: string, message: string, status?: number) {
+    super(message);
+    this.name = "S3Failure";
+    this.code = code;
+    this.status = status;
+  }
 }
 
-/** @returns undefined for something that no S3 server said. */
-export function serviceError(error: unknown): ServiceError | undefined {
-  if (!(error instanceof Error) || !("$metadata" in error)) return undefined;
-  const metadata = error.$metadata as { httpStatusCode?: number } | undefined; // set by the SDK on every service error
-  const statusCode = metadata?.httpStatusCode;
-  return { name: error.name, message: error.message, statusCode };
+/** What a request was for, for messages. */
+export interface Purpose {
+  /** `cannot store "x.tar.gz" in s3://bucket`. */
+  readonly doing: string;
+  /** The permission that a refusal is about: `s3:PutObject`. */
+  readonly permission: string;
 }
 
-export function isStatus(error: unknown, ...statusCodes: readonly number[]): boolean {
-  const statusCode = serviceError(error)?.statusCode;
-  return statusCode !== undefined && statusCodes.includes(statusCode);
+/** Anything that the SDK threw, reduced to what we act upon. */
+export function toS3Failure(error: unknown): S3Failure {
+  if (error instanceof S3Failure) return error;
+  if (error instanceof AggregateError && error.errors.length > 0) return toS3Failure(error.errors[0]);
+  if (!(error instanceof Error)) return new S3Failure("Unknown", String(error));
+  const status = statusIn(error);
+  const ofSystem = "code" in error && typeof error.code === "string" ? error.code : undefined;
+  const code = status === undefined && ofSystem !== undefined ? ofSystem : error.name;
+  return new S3Failure(code, withoutKeys(error.message), status);
 }
 
-/** True when the same request may well succeed a moment later. */
-export function isTransient(error: unknown): boolean {
-  const service = serviceError(error);
-  if (error instanceof UserError || (error instanceof Error && error.name === "AbortError")) return false;
-  if (service?.statusCode === undefined) return true; // nothing came back: reset, refused, timeout, unreadable answer
-  const busy = [
-    "SlowDown",
-    "RequestTimeout",
-    "RequestTimeTooSkewed",
-    "InternalError",
-    "ServiceUnavailable",
-    "Throttling",
-  ];
-  return (
-    service.statusCode >= 500 || service.statusCode === 429 || busy.includes(service.name) || service.statusCode < 300
-  );
+function statusIn(error: Error): number | undefined {
+  // An answer that could not be parsed has its HTTP response, but no metadata.
+  const response = propertyOf(propertyOf(error, "$response"), "statusCode");
+  const metadata = propertyOf(propertyOf(error, "$metadata"), "httpStatusCode");
+  const status = metadata ?? response;
+  return typeof status === "number" ? status : undefined;
 }
 
-/** @param action the IAM action that a refusal would be about: "s3:PutObject". */
-export function explain(error: unknown, doing: string, action: string): UserError {
+function propertyOf(value: unknown, name: string): unknown {
+  return typeof value === "object" && value !== null ? Reflect.get(value, name) : undefined;
+}
+
+/** Stores put access keys and signed requests into some messages. */
+function withoutKeys(message: string): string {
+  return message
+    .replace(/\b(AKIA|ASIA)[A-Z0-9]{12,}\b/g, "<access key>")
+    .replace(/(X-Amz-[A-Za-z-]+|Signature|Credential)=[^\s&,]+/g, "$1=<removed>")
+    .slice(0, 300);
+}
+
+const transientCodes = new Set([
+  "InternalError",
+  "OperationAborted",
+  "RequestTimeout",
+  "ServiceUnavailable",
+  "SlowDown",
+  "Throttling",
+  "ThrottlingException",
+  "TimeoutError",
+]);
+const lostConnection =
+  /^(EAI_AGAIN|ECONN|EHOST|ENET|ENOTFOUND|EPIPE|ERR_STREAM_PREMATURE_CLOSE|ETIMEDOUT|Connection|FailedToOpenSocket)/;
+
+/** True when the same request may succeed a moment later. */
+export function isTransient(failure: S3Failure): boolean {
+  const { status, code } = failure;
+  if (status === undefined) return transientCodes.has(code) || lostConnection.test(code);
+  if (status === 501) return false;
+  // A 2xx that is an error: its body was an error document, cut, or a proxy's page.
+  return status >= 500 || status === 429 || status < 300 || transientCodes.has(code);
+}
+
+/** True when the server has seen the request, or may have: what it did about it is unknown. */
+export function isUnclear(failure: S3Failure): boolean {
+  return isTransient(failure) && !/^(EAI_AGAIN|ECONNREFUSED|ConnectionRefused|ENOTFOUND)$/.test(failure.code);
+}
+
+/** The S3 failure behind an error that `explain` has made. */
+export function failureOf(error: unknown): S3Failure | undefined {
+  if (error instanceof S3Failure) return error;
+  return error instanceof UserError && error.cause instanceof S3Failure ? error.cause : undefined;
+}
+
+/** True when the store answered with one of these statuses. */
+export function isStatus(error: unknown, ...statuses: readonly number[]): boolean {
+  const status = failureOf(error)?.status;
+  return status !== undefined && statuses.includes(status);
+}
+
+const badCredentials: Readonly<Record<string, string>> = {
+  AuthorizationHeaderMalformed: "the store expects another region, or the access key is malformed",
+  CredentialsProviderError: "no credentials were found",
+  ExpiredToken: "the session token has expired",
+  ExpiredTokenException: "the session token has expired",
+  InvalidAccessKeyId: "the store does not know the access key",
+  InvalidToken: "the session token is not valid",
+  RequestTimeTooSkewed: "the clock of this machine differs too much from the store's",
+  SignatureDoesNotMatch: "the secret key does not belong to the access key",
+  TokenRefreshRequired: "the session token has expired",
+};
+
+/** The failure as an operator reads it. */
+export function explain(error: unknown, purpose: Purpose, endpoint: string): UserError {
   if (error instanceof UserError) return error;
-  const service = serviceError(error);
-  const facts = { cause: error };
-  if (service === undefined || service.statusCode === undefined) {
-    const name = error instanceof Error ? error.name : "";
-    if (/Credentials|Token/.test(name)) {
-      return new UserError("credentials", `${doing}: no usable AWS credentials`, {
-        ...facts,
-        hints: ["set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile by AWS_PROFILE"],
-      });
-    }
-    return new UserError("object-store", `${doing}: ${reasonOf(error)}`, facts);
+  const failure = toS3Failure(error);
+  const [outcome, state] = outcomeOf(failure, purpose, endpoint);
+  return new UserError(outcome, `${purpose.doing}: ${state}`, { cause: failure });
+}
+
+function outcomeOf(failure: S3Failure, { permission }: Purpose, endpoint: string): readonly [Outcome, string] {
+  const { status, code, message } = failure;
+  const known = badCredentials[code];
+  if (known !== undefined) return ["credentials", known];
+  if (code === "InvalidObjectState") return ["object-store", "the object is archived and must be restored first"];
+  if (/kms/i.test(code) || (status === 403 && /kms/i.test(message))) {
+    return ["credentials", `no use of the bucket's KMS key (kms:GenerateDataKey, kms:Decrypt): ${message}`];
   }
-  const words = service.message === "" || service.message === "UnknownError" ? service.name : service.message;
-  switch (service.statusCode) {
-    case 401:
-    case 403:
-      return new UserError("credentials", `${doing}: refused: ${words}`, {
-        ...facts,
-        hints: [`does the key have ${action}, and is the bucket yours?`],
-      });
-    case 404:
-      return new UserError("not-found", `${doing}: ${words}`, facts);
-    case 301:
-      return new UserError("object-store", `${doing}: the bucket is in another region`, {
-        ...facts,
-        hints: ["set AWS_REGION"],
-      });
-    default:
-      return new UserError("object-store", `${doing}: ${words} (HTTP ${service.statusCode})`, facts);
+  if (status === 401 || status === 403) {
+    const words = message === "" || message === "UnknownError" ? "" : ` (${message})`;
+    return ["credentials", `access denied: ${permission} is not allowed, or the bucket is not ours${words}`];
   }
-}
-
-function reasonOf(error: unknown): string {
-  if (error instanceof AggregateError && error.errors.length > 0) return reasonOf(error.errors[0]);
-  return error instanceof Error ? error.message || error.name : String(error);
-}
-
-export interface RetryPolicy {
-  /** How long one request may be retried before it counts as failed. */
-  readonly budgetMs: number;
-  /** Wait before the first retry; doubled each time, up to 20 s, with jitter. */
-  readonly firstWaitMs: number;
-}
-
-export const defaultRetry: RetryPolicy = { budgetMs: 10 * 60 * 1000, firstWaitMs: 500 };
-
-/** Runs until it succeeds, fails for good, or the budget is used up. */
-export async function retrying<T>(policy: RetryPolicy, signal: AbortSignal, work: () => Promise<T>): Promise<T> {
-  const giveUpAt = Date.now() + policy.budgetMs;
-  for (let waitMs = policy.firstWaitMs; ; waitMs = Math.min(waitMs * 2, 20_000)) {
-    try {
-      return await work();
-    } catch (error) {
-      signal.throwIfAborted();
-      if (!isTransient(error) || Date.now() + waitMs > giveUpAt) throw error;
-      await wait(waitMs * (0.5 + Math.random() / 2), signal);
-    }
+  if (code === "NoSuchBucket") return ["not-found", "there is no such bucket"];
+  if (status === 404) return ["not-found", "there is no such object"];
+  if (status === 301 || code === "PermanentRedirect") return ["object-store", "the bucket is in another region"];
+  if (status !== undefined) return ["object-store", `${endpoint} answered ${status} ${code}: ${message}`];
+  if (/CERT|SELF_SIGNED|UNABLE_TO|ALTNAME|ERR_TLS|ERR_SSL|EPROTO/.test(code)) {
+    return ["object-store", `the certificate of ${endpoint} is not trusted: ${message}`];
   }
-}
-
-function wait(durationMs: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const onAbort = () => {
-      clearTimeout(timer);
-      reject(signal.reason);
-    };
-    const timer = setTimeout(() => {
-      signal.removeEventListener("abort", onAbort);
-      resolve();
-    }, durationMs);
-    signal.addEventListener("abort", onAbort, { once: true });
-  });
+  return ["object-store", `no answer from ${endpoint}: ${message || code}`];
 }
