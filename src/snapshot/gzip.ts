@@ -1,91 +1,75 @@
-/** Gzip members: the one way we write them and the bounded way we read them. Source: RFC 1952. */
-import { promisify } from "node:util";
-import zlib from "node:zlib";
-import type { Digest } from "../base/bytes.ts";
-import { UserError } from "../base/errors.ts";
+/** Gzip members: the one way they are written, and a strict way to read them. The head is constant (no name, no time, system
+ *  "unknown"), so that the same input gives the same bytes on every machine. Source: RFC 1952. */
+import { pipeline } from "node:stream/promises";
+import { crc32, createDeflateRaw, inflateRaw } from "node:zlib";
+import { type Digest, Meter } from "../base/bytes.ts";
 
-const gzipAsync = promisify<zlib.InputType, zlib.ZlibOptions, Buffer>(zlib.gzip);
-const gunzipAsync = promisify<zlib.InputType, zlib.ZlibOptions, Buffer>(zlib.gunzip);
+const head = Buffer.from([0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255]);
+const trailerBytes = 8;
 
-/** One whole member; runs on zlib's own threads. Level 0 stores. */
-export function compressMember(content: Buffer, level: number): Promise<Buffer> {
-  return gzipAsync(content, { level, memLevel: 9 });
+/** Compressed bytes come from zlib in pieces of this size: large enough that the trips to its threads cost nothing. */
+const pieceBytes = 256 * 1024;
+
+/** A whole gzip member, in pieces to be written one after the other. */
+export interface Member {
+  readonly pieces: readonly Uint8Array[];
+  /** Of the member. */
+  readonly digest: Digest;
 }
 
-/** The content of one member that must be exactly `expectedBytes` long.
- *  @throws UserError `invalid-snapshot`; never inflates more than expected. */
-export async function expandMember(member: Buffer, expectedBytes: number, what: string): Promise<Buffer> {
-  const content = await expandAtMost(member, expectedBytes, what);
-  if (content.byteLength !== expectedBytes) throw new UserError("invalid-snapshot", `${what}: wrong size inside`);
-  return content;
+/** Compresses the concatenation of `parts` on zlib's own threads. Level 0 stores, 9 is the smallest.
+ *  The parts must not change until it is done. */
+export async function compressMember(parts: readonly Uint8Array[], level: number): Promise<Member> {
+  const pieces: Uint8Array[] = [head];
+  const full = parts.filter((part) => part.byteLength > 0);
+  await pipeline(full, createDeflateRaw({ level, chunkSize: pieceBytes }), async (deflated: AsyncIterable<Buffer>) => {
+    for await (const piece of deflated) pieces.push(piece);
+  });
+  pieces.push(trailerOf(full));
+  const meter = new Meter();
+  for (const piece of pieces) meter.update(piece);
+  return { pieces, digest: meter.digest() };
 }
 
-/** The content of one member of unknown size, up to a ceiling.
- *  @throws UserError `invalid-snapshot`. */
-export async function expandAtMost(member: Buffer, limitBytes: number, what: string): Promise<Buffer> {
-  try {
-    return await gunzipAsync(member, { maxOutputLength: Math.max(limitBytes, 1) });
-  } catch (error) {
-    throw new UserError("invalid-snapshot", `${what}: cannot be decompressed`, { cause: error });
+/** The content of exactly one member, or undefined when these bytes are anything else than one member that
+ *  `compressMember` can have made of `contentBytes` bytes. Never inflates more than that. */
+export async function expandMember(member: Buffer, contentBytes: number): Promise<Buffer | undefined> {
+  const body = member.subarray(head.byteLength, -trailerBytes);
+  if (member.byteLength < head.byteLength + trailerBytes || !member.subarray(0, head.byteLength).equals(head)) {
+    return undefined;
   }
+  const inflated = await inflateExactly(body, contentBytes);
+  return inflated && trailerOf([inflated]).equals(member.subarray(-trailerBytes)) ? inflated : undefined;
 }
 
-/** Where the manifest's member lies. */
-export interface Footer {
-  readonly offset: number;
-  readonly length: number;
-  readonly sha256: string;
-}
-
-export const footerBytes = 74;
-
-/** An empty gzip member whose extra field "KB" points at the manifest. There is exactly one encoding, so a reader encodes
- *  again and compares. */
-export function encodeFooter(footer: Footer): Buffer {
-  const member = Buffer.alloc(footerBytes);
-  member.set([0x1f, 0x8b, 8, 4, 0, 0, 0, 0, 0, 255], 0); // deflate, FEXTRA, no time, unknown system
-  member.writeUInt16LE(52, 10); // extra field: one subfield
-  member.write("KB", 12, "latin1");
-  member.writeUInt16LE(48, 14);
-  member.writeBigUInt64LE(BigInt(footer.offset), 16);
-  member.writeBigUInt64LE(BigInt(footer.length), 24);
-  member.write(footer.sha256, 32, "hex");
-  member.set([3, 0], 64); // an empty final block; CRC-32 and size are zero
-  return member;
-}
-
-/** @throws UserError `invalid-snapshot` for anything but bytes that `encodeFooter` makes. */
-export function decodeFooter(member: Buffer): Footer {
-  if (member.byteLength === footerBytes) {
-    const offset = Number(member.readBigUInt64LE(16));
-    const length = Number(member.readBigUInt64LE(24));
-    const footer = { offset, length, sha256: member.toString("hex", 32, 64) };
-    if (Number.isSafeInteger(offset + length) && encodeFooter(footer).equals(member)) return footer;
+function trailerOf(parts: readonly Uint8Array[]): Buffer {
+  const trailer = Buffer.alloc(trailerBytes);
+  let crc = 0;
+  let bytes = 0;
+  for (const part of parts) {
+    crc = crc32(part, crc);
+    bytes += part.byteLength;
   }
-  throw new UserError(
-    "invalid-snapshot",
-    "the file does not end as a snapshot ends: it is cut, damaged or no snapshot",
-  );
+  trailer.writeUInt32LE(crc, 0);
+  trailer.writeUInt32LE(bytes % 2 ** 32, 4);
+  return trailer;
 }
 
-/** Counts and hashes what a gzip stream holds, never more than `limitBytes` of it.  */
-export async function digestOfGzip(
-  chunks: AsyncIterable<Uint8Array>,
-  meter: { update(chunk: Uint8Array): void; readonly bytes: number; digest(): Digest },
-  limitBytes: number,
-): Promise<Digest> {
-  const gunzip = zlib.createGunzip();
-  const feeding = (async () => {
-    for await (const chunk of chunks) {
-      if (!gunzip.write(chunk)) await new Promise((resolve) => gunzip.once("drain", resolve));
-    }
-    gunzip.end();
-  })();
-  feeding.catch((error) => gunzip.destroy(error));
-  for await (const chunk of gunzip as AsyncIterable<Buffer>) {
-    meter.update(chunk);
-    if (meter.bytes > limitBytes) throw new UserError("invalid-snapshot", "a stream holds more than it declares");
-  }
-  await feeding;
-  return meter.digest();
+/** Undefined unless all of `deflated` is one deflate stream of exactly `contentBytes`. */
+function inflateExactly(deflated: Buffer, contentBytes: number): Promise<Buffer | undefined> {
+  return new Promise((resolve) => {
+    // One byte more than expected, so that zlib is done in one call, without joining pieces.
+    const options = {
+      maxOutputLength: Math.max(contentBytes, 1),
+      chunkSize: Math.max(contentBytes + 1, 64),
+      info: true,
+    };
+    inflateRaw(deflated, options, (error, result: unknown) => {
+      if (error !== null) return resolve(undefined);
+      // The typings leave out what `info: true` gives: Node manual, zlib, "Class: Options".
+      const { buffer, engine } = result as { buffer: Buffer; engine: { bytesWritten: number } };
+      const isWhole = buffer.byteLength === contentBytes && engine.bytesWritten === deflated.byteLength;
+      resolve(isWhole ? buffer : undefined);
+    });
+  });
 }

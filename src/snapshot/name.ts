@@ -1,38 +1,42 @@
-/** Names of snapshots: `DD-MM-YYYY-hh-mm-ss`, the UTC start of the run. The specification fixes this form. */
+/** Names of snapshots: `DD-MM-YYYY-hh-mm-ss`, the UTC start of the run. The specification of Kaa fixes this form. */
 
+/** What a file's name says. */
 export interface SnapshotFileName {
-  /** Without ending: "12-02-2021-15-28-37". */
+  /** Without the ending: "12-02-2021-15-28-37". */
   readonly name: string;
   readonly startedAt: Date;
-  /** True for `<name>.partial.tar.gz`. */
+  /** True for `<name>.partial.tar.gz`: some storages that were asked for are missing. */
   readonly partial: boolean;
 }
 
-const two = (value: number) => String(value).padStart(2, "0");
-
+/** The name of a snapshot begun at this time, to the second. */
 export function snapshotName(startedAt: Date): string {
-  const year = String(startedAt.getUTCFullYear()).padStart(4, "0");
-  const date = [two(startedAt.getUTCDate()), two(startedAt.getUTCMonth() + 1), year];
-  const time = [two(startedAt.getUTCHours()), two(startedAt.getUTCMinutes()), two(startedAt.getUTCSeconds())];
-  return [...date, ...time].join("-");
+  const found = /^(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)/.exec(startedAt.toISOString());
+  if (found === null) throw new RangeError(`a year of four digits is needed: ${startedAt.toISOString()}`);
+  const [, year, month, day, hour, minute, second] = found;
+  return [day, month, year, hour, minute, second].join("-");
 }
 
-/** @returns undefined for text of another form, and for dates that no calendar has. */
+/** The start of the run, or undefined for text of another form and for dates that no calendar has. */
 export function parseSnapshotName(name: string): Date | undefined {
-  const found = /^(\d{2})-(\d{2})-(\d{4})-(\d{2})-(\d{2})-(\d{2})$/.exec(name);
+  const found = /^(\d\d)-(\d\d)-(\d{4})-(\d\d)-(\d\d)-(\d\d)$/.exec(name);
   if (found === null) return undefined;
   const [, day, month, year, hour, minute, second] = found;
-  const date = new Date(`${year}-${month}-${day}T${hour}:${minute}:${second}Z`);
-  return !Number.isNaN(date.getTime()) && snapshotName(date) === name ? date : undefined;
+  const startedAt = new Date(`${year}-${month}-${day}T${hour}:${minute}:${second}Z`);
+  // Date rolls 31 April over to 1 May, and 24:00:00 to the next day.
+  return !Number.isNaN(startedAt.getTime()) && snapshotName(startedAt) === name ? startedAt : undefined;
 }
 
+/** The name of the file that holds the snapshot `name`. */
 export function snapshotFileName(name: string, { partial }: { readonly partial: boolean }): string {
   return `${name}${partial ? ".partial" : ""}.tar.gz`;
 }
 
+/** What a file's name says, or undefined when it is not the name of a snapshot. */
 export function parseSnapshotFileName(fileName: string): SnapshotFileName | undefined {
-  const name = fileName.replace(/(\.partial)?\.tar\.gz$/, "");
+  const found = /^(.*?)(\.partial)?\.tar\.gz$/.exec(fileName);
+  if (found === null) return undefined;
+  const [, name = "", ending] = found;
   const startedAt = parseSnapshotName(name);
-  if (startedAt === undefined || name === fileName) return undefined;
-  return { name, startedAt, partial: fileName.endsWith(".partial.tar.gz") };
+  return startedAt === undefined ? undefined : { name, startedAt, partial: ending !== undefined };
 }

@@ -1,64 +1,64 @@
-/** Tar headers, written in exactly one way, so that a reader can compare whole headers byte for byte. Regular files only:
- *  ustar, and a pax `path` record in front for names that ustar cannot hold. Source: POSIX.1-2017 pax, "ustar Interchange
- *  Format" and "pax Extended Header". Own code and not the `tar` package: these bytes are the format, and must not change
- *  when a library does. */
+/** Tar entries, encoded in exactly one way, so that a reader compares whole headers byte for byte and needs no decoder.
+ *  Regular files only: a ustar header, with a pax header in front when the path is longer than 100 characters.
+ *  Own code rather than the `tar` package: these bytes are the format, and must not change when a library does.
+ *  Source: POSIX.1-2017, pax, "ustar Interchange Format" and "pax Extended Header". */
 
 const blockBytes = 512;
-/** Content above this would need a pax `size` record; segments and manifests are far smaller. */
-const maxSizeBytes = 8 ** 11 - 1;
+const maxNameLength = 100;
 
-export interface TarEntry {
-  /** Relative, parts joined by "/". */
+/** One regular file as a tar header describes it. */
+export interface TarFile {
+  /** Relative, ASCII, parts joined by "/". */
   readonly path: string;
+  /** Below 8 GiB, where ustar's eleven octal digits end. */
   readonly sizeBytes: number;
+  /** Whole seconds count. */
   readonly modifiedAt: Date;
 }
 
-/** The header blocks of an entry: 512 bytes, more for a long path. */
-export function tarHeader(entry: TarEntry): Buffer {
-  const path = Buffer.from(entry.path, "utf8");
-  if (path.byteLength <= 100) return ustarBlock(entry, path, "0");
-  const record = paxRecord("path", entry.path);
-  const pax = ustarBlock({ ...entry, sizeBytes: record.byteLength }, Buffer.from("pax-header"), "x");
-  return Buffer.concat([
-    pax,
-    record,
-    Buffer.alloc(paddingBytes(record.byteLength)),
-    ustarBlock(entry, path.subarray(0, 100), "0"),
-  ]);
+/** The blocks before the content. */
+export function tarHead(file: TarFile): Buffer {
+  if (file.path.length <= maxNameLength) return ustarBlock(file, "0");
+  const record = paxRecord("path", file.path);
+  const pax = { path: "pax-header", sizeBytes: record.byteLength, modifiedAt: file.modifiedAt };
+  const short = { ...file, path: file.path.slice(0, maxNameLength) };
+  return Buffer.concat([ustarBlock(pax, "x"), record, tarPadding(record.byteLength), ustarBlock(short, "0")]);
 }
 
-/** Zero bytes that fill the last block of an entry of this size. */
-export function paddingBytes(sizeBytes: number): number {
-  return (blockBytes - (sizeBytes % blockBytes)) % blockBytes;
+/** The zero bytes after content of this size, up to the end of a block. */
+export function tarPadding(sizeBytes: number): Buffer {
+  return Buffer.alloc((blockBytes - (sizeBytes % blockBytes)) % blockBytes);
 }
 
 /** What ends a tar: two zero blocks. */
 export const tarEnd = Buffer.alloc(2 * blockBytes);
 
-function ustarBlock(entry: TarEntry, name: Buffer, type: "0" | "x"): Buffer {
-  if (entry.sizeBytes > maxSizeBytes) throw new RangeError(`a tar entry of ${entry.sizeBytes} bytes`);
+function ustarBlock(file: TarFile, type: "0" | "x"): Buffer {
   const block = Buffer.alloc(blockBytes);
-  const octal = (value: number, at: number, digits: number) =>
-    block.write(value.toString(8).padStart(digits, "0"), at, "latin1");
-  name.copy(block, 0);
-  octal(0o600, 100, 7);
-  octal(0, 108, 7); // uid
-  octal(0, 116, 7); // gid
-  octal(entry.sizeBytes, 124, 11);
-  octal(Math.floor(entry.modifiedAt.getTime() / 1000), 136, 11);
-  block.fill(" ", 148, 156); // the checksum counts its own field as spaces
+  block.write(file.path, 0, maxNameLength, "latin1");
+  block.write("0000600\0", 100, "latin1");
+  block.write("0000000\0", 108, "latin1"); // user
+  block.write("0000000\0", 116, "latin1"); // group
+  block.write(octal(file.sizeBytes, 11), 124, "latin1");
+  block.write(octal(Math.floor(file.modifiedAt.getTime() / 1000), 11), 136, "latin1");
+  block.write("        ", 148, "latin1"); // the checksum is summed with its own field as spaces
   block.write(type, 156, "latin1");
   block.write("ustar\u000000", 257, "latin1");
   const sum = block.reduce((total, byte) => total + byte, 0);
-  block.write(`${sum.toString(8).padStart(6, "0")}\0 `, 148, "latin1");
+  block.write(`${octal(sum, 6)}\0 `, 148, "latin1");
   return block;
 }
 
-/** "LENGTH key=value\n", where LENGTH counts the whole record with itself. */
+function octal(value: number, digits: number): string {
+  const text = value.toString(8).padStart(digits, "0");
+  if (text.length > digits || !/^[0-7]+$/.test(text)) throw new RangeError(`${value} does not fit a tar header`);
+  return text;
+}
+
+/** "LENGTH key=value\n", where LENGTH counts the whole record, itself included. */
 function paxRecord(key: string, value: string): Buffer {
-  const rest = Buffer.byteLength(` ${key}=${value}\n`);
-  let length = rest + String(rest).length;
-  if (rest + String(length).length !== length) length = rest + String(length).length;
-  return Buffer.from(`${length} ${key}=${value}\n`);
+  const rest = ` ${key}=${value}\n`;
+  let length = rest.length;
+  while (`${length}${rest}`.length !== length) length = `${length}${rest}`.length;
+  return Buffer.from(`${length}${rest}`, "latin1");
 }

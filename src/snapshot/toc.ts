@@ -78,14 +78,3 @@ export interface Manifest extends Header {
   /** Features a reader must know to read this file. Version 1 defines none. */
   readonly requires: readonly string[];
 }
-
-/** Path of a segment's tar entry: "postgresql/kaa-postgresql/databases/app.dump.000000". Six digits at least, so that a
- *  shell's `*` sorts them; after a million segments (8 TB) they become longer and begin with a letter, which sorts behind. */
-export function entryPath(
-  folder: string,
-  stream: { readonly name: string; readonly encoding: Encoding },
-  index: number,
-): string {
-  const number = index < 1_000_000 ? String(index).padStart(6, "0") : `a${String(index).padStart(9, "0")}`;
-  return `${folder}/${stream.name}${stream.encoding === "gzip" ? ".gz" : ""}.${number}`;
-}

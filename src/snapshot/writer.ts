@@ -1,164 +1,170 @@
-/** Writes a snapshot: several dumps side by side into one stream of gzip members. FORMAT.md says what the bytes mean. */
-import type { Bytes, Digest } from "../base/bytes.ts";
+/** Writes a snapshot: several dumps side by side into one file. FORMAT.md says what its bytes mean. */
 import { Archive } from "./archive.ts";
-import { Slots } from "./channel.ts";
+import { SegmentBuffers } from "./cutter.ts";
+import { compressEntry } from "./entry.ts";
+import { encodeFooter } from "./footer.ts";
+import { fileOrder, headerPath, manifestPath } from "./layout.ts";
+import { maxManifestBytes } from "./limits.ts";
 import { parseSnapshotName } from "./name.ts";
-import { type Encoding, entryPath, type Header, type InstanceEntry, type Manifest, type StreamEntry } from "./toc.ts";
+import { InstanceOutput, type OutputContext, type SnapshotOutput } from "./output.ts";
+import { type DumpFacts, parseHeader, parseManifest } from "./parse.ts";
+import { folderOf, isFolderPart } from "./path.ts";
+import { tarEnd } from "./tar.ts";
+import type { Header, Manifest, Segment } from "./toc.ts";
 
-/** Where one instance's dump goes. */
-export interface SnapshotOutput {
-  /** Stores one stream to its end. Several may be open at once.
-   *  @param source.finish awaited after the bytes have ended: what the source itself counted and hashed.
-   *  @throws what `bytes` and `finish` throw; UserError `storage-failed` when the source counted something else. */
-  stream(name: string, source: StreamSource): Promise<void>;
-  /** Gives up everything this instance has written so far, to begin again. No stream may be open. */
-  restart(): void;
-}
+export type { SnapshotOutput, StreamSource } from "./output.ts";
+export type { DumpFacts } from "./parse.ts";
 
-export interface StreamSource {
-  readonly bytes: Bytes;
-  readonly encoding: Encoding;
-  readonly finish: () => Promise<{ readonly plain: Digest; readonly stored: Digest; readonly by: "pod" | "protocol" }>;
-}
+/** zlib's smallest, for the header and the manifest. */
+const documentLevel = 9;
 
 /** One instance to be dumped. */
 export interface Dump {
   readonly storage: string;
   readonly instance: string;
+  /** Runs the dump; called once. Tries again by itself, if at all, by `output.restart()`. Must end soon when `signal` fires:
+   *  the archive waits for it. */
   run(output: SnapshotOutput, signal: AbortSignal): Promise<DumpFacts>;
 }
 
-export type DumpFacts = Pick<InstanceEntry, "serverVersion" | "counts" | "warnings" | "facts">;
-
 export interface WriteOptions {
   readonly header: Header;
-  readonly clusterVersion: string;
+  /** No two of the same storage and instance. */
   readonly dumps: readonly Dump[];
-  /** Instances dumped side by side. */
+  /** Instances dumped at once. */
   readonly concurrency: number;
-  /** zlib's level for streams that are not compressed already. */
-  readonly compressionLevel: number;
-  /** Storages that were asked for and are not in this snapshot; any makes it partial. */
-  readonly failures: Manifest["failures"];
+  /** zlib's, 1 to 9, for streams that are not compressed by the pod; 6 when left out. */
+  readonly compressionLevel?: number;
+  readonly clusterVersion: string;
+  /** Storages that were asked for and are not in this snapshot. Any makes it partial. */
+  readonly failures?: Manifest["failures"];
   readonly signal: AbortSignal;
-  /** Called once, when the last member has been produced. */
+  readonly clock?: () => Date;
+  /** Called once with what the file holds, before its last bytes are given out. */
   readonly onManifest?: (manifest: Manifest) => void;
 }
 
-/** Produces the snapshot while the dumps run. Pulling slowly slows the dumps: what waits in memory is at most 8 MiB for
- *  each open stream, and about 40 MiB of segments being compressed or waiting to be taken.
- *  When a dump fails, or the consumer stops early, the other dumps are cancelled and awaited before this throws or returns.
- *  @throws what the first failing dump threw. */
-export async function* writeSnapshot(options: WriteOptions): AsyncGenerator<Uint8Array> {
-  const stopping = new AbortController();
-  const signal = AbortSignal.any([options.signal, stopping.signal]);
-  const archive = new Archive(startOf(options.header), options.compressionLevel);
-  signal.addEventListener("abort", () => archive.close(signal.reason), { once: true });
-  const stop = (error: unknown) => stopping.abort(error);
-  const producing = produce(options, archive, signal, stop).then(() => archive.close(), stop);
+/** Gives out a snapshot file while the dumps run; they begin with the iteration. Slow consumption slows them down.
+ *  Memory: 8 MiB for each open stream, and for each of at most three compressions 8 MiB of input and the compressed output,
+ *  and one compressed segment being written. Seven open streams: 80 MiB of text, 110 MiB of what cannot be compressed.
+ *  Before it throws, or returns because the consumer has left, all dumps that run are cancelled and have settled.
+ *  @throws what the first failing dump has thrown, or the reason of `signal`. */
+export async function* writeSnapshot(options: WriteOptions): AsyncGenerator<Uint8Array, void, void> {
+  checkOptions(options);
+  const { header, compressionLevel = 6, clock = () => new Date() } = options;
+  const modifiedAt = startOf(header);
+  const archive = new Archive(modifiedAt);
+  const cancel = new AbortController();
+  const signal = AbortSignal.any([options.signal, cancel.signal]);
+  const context: OutputContext = { archive, buffers: new SegmentBuffers(), compressionLevel, clock, signal };
+  let stopped: Promise<void> | undefined;
+  let running: Promise<InstanceOutput[]> | undefined;
+  signal.addEventListener("abort", () => {
+    stopped = archive.fail(signal.reason);
+  });
   try {
-    for await (const member of archive.members) yield member;
+    signal.throwIfAborted();
+    const headerContent = encodeJson(header);
+    const headerFrame = { path: headerPath, contentBytes: headerContent.byteLength, modifiedAt };
+    const headerMember = await compressEntry(headerFrame, headerContent, documentLevel);
+    const headerSegment = archive.place(headerMember, headerContent.byteLength);
+    yield* headerMember.pieces;
+
+    running = runAll(options, context, cancel);
+    yield* archive;
+    const outputs = await running;
+    signal.throwIfAborted();
+
+    const manifest = manifestOf(options, outputs, headerSegment, clock());
+    const content = encodeJson(manifest);
+    if (content.byteLength > maxManifestBytes) throw new RangeError(`a manifest of ${content.byteLength} bytes`);
+    checkReadable("manifest", () => fileOrder(parseManifest(content), archive.sizeBytes));
+    const frame = { path: manifestPath, contentBytes: content.byteLength, modifiedAt, after: tarEnd };
+    const manifestMember = await compressEntry(frame, content, documentLevel);
+    const footer = encodeFooter(archive.place(manifestMember, content.byteLength));
+    yield* manifestMember.pieces;
+    options.onManifest?.(manifest);
+    yield footer;
   } finally {
-    stop(new Error("the snapshot is not wanted any more"));
-    await producing;
+    cancel.abort(new Error("the snapshot is not wanted any more"));
+    await running;
+    await stopped;
+  }
+}
+
+/** What is wrong here is a defect of the caller. */
+function checkOptions({ header, dumps, concurrency }: WriteOptions): void {
+  checkReadable("header", () => parseHeader(encodeJson(header)));
+  if (!(concurrency >= 1)) throw new RangeError(`${concurrency} dumps at once`);
+  const folders = dumps.map((dump) => folderOf(dump, 1));
+  const wrong = dumps.find(({ storage, instance }) => !isFolderPart(storage) || !isFolderPart(instance));
+  if (wrong !== undefined) throw new RangeError(`"${folderOf(wrong, 1)}" cannot be a folder of a snapshot`);
+  const twice = folders.find((folder, index) => folders.indexOf(folder) !== index);
+  if (twice !== undefined) throw new RangeError(`"${twice}" is to be dumped twice`);
+}
+
+/** Runs the dumps in their order, some at once. When one fails the others are cancelled, with its error as the reason.
+ *  Never rejects; resolves when none runs any more. */
+async function runAll(
+  { dumps, concurrency }: WriteOptions,
+  context: OutputContext,
+  cancel: AbortController,
+): Promise<InstanceOutput[]> {
+  const outputs: InstanceOutput[] = [];
+  const waiting = dumps.entries();
+  const work = async () => {
+    for (const [index, dump] of waiting) {
+      if (context.signal.aborted) return;
+      const output = new InstanceOutput(dump, context);
+      outputs[index] = output;
+      try {
+        output.close(await dump.run(output.forDump, context.signal));
+      } catch (error) {
+        cancel.abort(error);
+      }
+      await output.settled();
+    }
+  };
+  await Promise.all(Array.from({ length: concurrency }, work));
+  context.archive.end();
+  return outputs;
+}
+
+function manifestOf(
+  { header, clusterVersion, failures = [] }: WriteOptions,
+  outputs: readonly InstanceOutput[],
+  headerSegment: Segment,
+  finishedAt: Date,
+): Manifest {
+  return {
+    ...header,
+    requires: [],
+    startedAt: startOf(header).toISOString(),
+    finishedAt: finishedAt.toISOString(),
+    clusterVersion,
+    complete: failures.length === 0,
+    instances: outputs.map((output) => output.entry),
+    failures,
+    headerSegment,
+    discarded: outputs.flatMap((output) => output.discarded),
+  };
+}
+
+function encodeJson(document: Header | Manifest): Buffer {
+  return Buffer.from(`${JSON.stringify(document)}\n`);
+}
+
+/** What a reader would refuse must not be published. */
+function checkReadable(what: string, read: () => unknown): void {
+  try {
+    read();
+  } catch (error) {
+    throw new Error(`the ${what} of the snapshot could not be read back`, { cause: error });
   }
 }
 
 function startOf(header: Header): Date {
   const startedAt = parseSnapshotName(header.name);
-  if (startedAt === undefined) throw new TypeError(`"${header.name}" is no name of a snapshot`);
+  if (startedAt === undefined) throw new RangeError(`"${header.name}" is not the name of a snapshot`);
   return startedAt;
-}
-
-async function produce(
-  options: WriteOptions,
-  archive: Archive,
-  signal: AbortSignal,
-  stop: (error: unknown) => void,
-): Promise<void> {
-  const { header } = options;
-  const headerSegment = await archive.appendWhole("header.json", Buffer.from(`${JSON.stringify(header, null, 2)}\n`));
-  const discarded: Manifest["discarded"][number][] = [];
-  const slots = new Slots(options.concurrency);
-  const runs = options.dumps.map(async (dump) => {
-    const free = await slots.take();
-    try {
-      signal.throwIfAborted();
-      return await runDump(dump, archive, discarded, signal);
-    } finally {
-      free();
-    }
-  });
-  const instances = await allOrFirstFailure(runs, stop);
-  const manifest: Manifest = {
-    ...header,
-    startedAt: startOf(header).toISOString(),
-    finishedAt: new Date().toISOString(),
-    clusterVersion: options.clusterVersion,
-    complete: options.failures.length === 0,
-    instances,
-    failures: options.failures,
-    headerSegment,
-    discarded,
-    requires: [],
-  };
-  await archive.appendManifest(Buffer.from(`${JSON.stringify(manifest)}\n`));
-  options.onManifest?.(manifest);
-}
-
-/** Like Promise.all, but returns only after all have settled. `onFailure` makes the others fail soon. */
-async function allOrFirstFailure<T>(runs: readonly Promise<T>[], onFailure: (error: unknown) => void): Promise<T[]> {
-  let first: { readonly error: unknown } | undefined;
-  const watched = runs.map((run) =>
-    run.catch((error: unknown) => {
-      first ??= { error };
-      onFailure(error);
-      throw error;
-    }),
-  );
-  const results = await Promise.allSettled(watched);
-  if (first !== undefined) throw first.error;
-  return results.flatMap((result) => (result.status === "fulfilled" ? [result.value] : []));
-}
-
-async function runDump(
-  dump: Dump,
-  archive: Archive,
-  discarded: Manifest["discarded"][number][],
-  signal: AbortSignal,
-): Promise<InstanceEntry> {
-  const startedAt = new Date().toISOString();
-  let attempt = 1;
-  let streams: StreamEntry[] = [];
-  let broken = false;
-  const folder = () => `${dump.storage}/${dump.instance}${attempt === 1 ? "" : `~${attempt}`}`;
-  const facts = await dump.run(
-    {
-      async stream(name, source) {
-        const sink = archive.openStream(folder(), name, source.encoding);
-        try {
-          streams.push(await sink.store(source));
-        } catch (error) {
-          broken = true;
-          discarded.push(...(await sink.discard()));
-          throw error;
-        }
-      },
-      restart() {
-        for (const stream of streams) {
-          for (const [index, segment] of stream.segments.entries()) {
-            discarded.push({ ...segment, path: entryPath(folder(), stream, index) });
-          }
-        }
-        streams = [];
-        broken = false;
-        attempt += 1;
-      },
-    },
-    signal,
-  );
-  if (broken) throw new Error(`a stream of ${folder()} failed, and its dump went on as if it had not`);
-  const { storage, instance } = dump;
-  streams.sort((a, b) => (a.name < b.name ? -1 : 1));
-  return { storage, instance, folder: folder(), ...facts, startedAt, finishedAt: new Date().toISOString(), streams };
 }
