@@ -60,6 +60,7 @@ async function* readRange(
     position += bytesRead;
     yield buffer.subarray(0, bytesRead);
   }
+  range.signal.throwIfAborted();
   const now = await onDisk(doing, () => handle.stat({ bigint: true }));
   if (now.size !== pinned.size || now.mtimeNs !== pinned.mtimeNs) {
     throw new UserError("local-disk", `${doing}: it was changed while being read`);

@@ -71,34 +71,49 @@ export function requireRange(file: { readonly sizeBytes: number }, offset: numbe
   }
 }
 
-/** The same bytes until `signal` fires: then it throws the signal's reason at once, even when the source never answers.
- *  The source is told to release what it holds, but is not waited for in that case. */
+/** How long a source may take to wind up after a signal: it cancels dumps in pods. */
+const windUpMs = 2_000;
+
+/** The same bytes until `signal` fires: then it throws the signal's reason, even when the source never answers. The source
+ *  is told to release what it holds; it is waited for, after a signal only for a short time. */
 export async function* untilAborted(bytes: Bytes, signal: AbortSignal): Bytes {
   const source = bytes[Symbol.asyncIterator]();
   let sourceEnded = false;
+  const nextOfSource = async () => {
+    try {
+      const next = await source.next();
+      sourceEnded = next.done === true;
+      return next;
+    } catch (error) {
+      sourceEnded = true;
+      throw error;
+    }
+  };
   try {
     while (true) {
-      const next = await orAborted(signal, () => {
-        const pending = source.next();
-        pending.catch(() => {
-          sourceEnded = true;
-        });
-        return pending;
-      });
-      if (next.done === true) {
-        sourceEnded = true;
-        return;
-      }
+      const next = await orAborted(signal, nextOfSource);
+      if (next.done === true) return;
       yield next.value;
     }
   } finally {
     if (!sourceEnded) {
-      const released = source.return?.();
+      const released = Promise.resolve(source.return?.());
       // A generator answers return() only after its pending next(), which may never come.
-      if (signal.aborted) released?.catch(() => undefined);
+      if (signal.aborted) await atMost(windUpMs, released);
       else await released;
     }
   }
+}
+
+async function atMost(durationMs: number, work: Promise<unknown>): Promise<void> {
+  const { promise: timeUp, resolve } = Promise.withResolvers<void>();
+  const timer = setTimeout(resolve, durationMs);
+  const settled = work.then(
+    () => undefined,
+    () => undefined,
+  );
+  await Promise.race([settled, timeUp]);
+  clearTimeout(timer);
 }
 
 /** What `start` gives, or the signal's reason when that fires first. */
