@@ -24,26 +24,36 @@ export function readWitness(stderr: string, nonce: string): { witness: Witness |
   return { witness: parseReport(stderr.slice(at + mark.length, end)), words };
 }
 
+const keywords = new Set(["watch", "received", "decoder", "status", "plain", "encoder", "sent"]);
+
+/** Words in any order of the parts: each part's keyword, followed by what belongs to it. */
 function parseReport(report: string): Witness {
-  const number = (name: string) => {
-    const found = new RegExp(`(?:^| )${name} (\\d+)(?= |$)`).exec(report)?.[1];
-    return found === undefined ? undefined : Number(found);
-  };
+  const parts = new Map<string, string[]>();
+  let part: string[] = [];
+  for (const word of report.trim().split(" ")) {
+    if (keywords.has(word)) {
+      part = [];
+      parts.set(word, part);
+    } else part.push(word);
+  }
   return {
-    command: number("status"),
-    decoder: number("decoder"),
-    encoder: number("encoder"),
-    received: parseDigest(report, "received"),
-    plain: parseDigest(report, "plain"),
-    sent: parseDigest(report, "sent"),
+    command: exitStatus(parts.get("status")),
+    decoder: exitStatus(parts.get("decoder")),
+    encoder: exitStatus(parts.get("encoder")),
+    received: digestOfWords(parts.get("received")),
+    plain: digestOfWords(parts.get("plain")),
+    sent: digestOfWords(parts.get("sent")),
   };
 }
 
-/** Count and hash come from two processes, so in either order; openssl and sha256sum add a file name. */
-function parseDigest(report: string, name: string): Digest | undefined {
-  const found = new RegExp(`(?:^| )${name} ((?:\\d+|[0-9a-f]{64}|\\*stdin|\\*?-| )+)`).exec(report)?.[1];
-  const words = found?.split(" ") ?? [];
-  const sha256 = words.find((word) => word.length === 64);
-  const bytes = words.find((word) => /^\d{1,20}$/.test(word));
+function exitStatus(words: readonly string[] = []): number | undefined {
+  const [word = ""] = words;
+  return /^\d{1,3}$/.test(word) ? Number(word) : undefined;
+}
+
+/** Count and hash come from two processes, so in either order; openssl and sha256sum add a file name behind the hash. */
+function digestOfWords(words: readonly string[] = []): Digest | undefined {
+  const sha256 = words.find((word) => /^[0-9a-f]{64}$/.test(word));
+  const bytes = words.find((word) => /^\d{1,16}$/.test(word));
   return sha256 === undefined || bytes === undefined ? undefined : { bytes: Number(bytes), sha256 };
 }
