@@ -133,12 +133,15 @@ export async function* listUploads(
 async function removeIfOurs(connection: S3Connection, upload: Upload, signal: AbortSignal): Promise<boolean> {
   const doing = `cannot remove "${upload.key}"`;
   try {
-    const found = await lookUp(connection, upload.key, { doing, signal });
-    if (found?.runId !== upload.runId) return true;
-    const version = found.versionId === undefined ? {} : { VersionId: found.versionId };
-    const command = new DeleteObjectCommand({ ...connection.bucket, Key: upload.key, ...version });
-    const permission = found.versionId === undefined ? "s3:DeleteObject" : "s3:DeleteObjectVersion";
-    await connection.call({ doing, permission, signal }, (client, options) => client.send(command, options));
+    // Where versions are kept, another of ours may come to light.
+    for (let round = 0; round < 3; round++) {
+      const found = await lookUp(connection, upload.key, { doing, signal });
+      if (found?.runId !== upload.runId) return true;
+      const version = found.versionId === undefined ? {} : { VersionId: found.versionId };
+      const command = new DeleteObjectCommand({ ...connection.bucket, Key: upload.key, ...version });
+      const permission = found.versionId === undefined ? "s3:DeleteObject" : "s3:DeleteObjectVersion";
+      await connection.call({ doing, permission, signal }, (client, options) => client.send(command, options));
+    }
     return (await lookUp(connection, upload.key, { doing, signal }))?.runId !== upload.runId;
   } catch (error) {
     if (error instanceof UserError || signal.aborted) return false;

@@ -15,14 +15,14 @@ import { never, type StoreUnderTest } from "./conformance.ts";
 
 /** Everything about time, short enough for unit tests. */
 export const hasty: Timing = {
-  transferBudgetMs: 150,
-  requestBudgetMs: 150,
-  idleMs: 100,
-  connectMs: 100,
-  completeMs: 200,
-  firstPauseMs: 2,
-  longestPauseMs: 10,
-  cleanupMs: 300,
+  transferBudgetMs: 400,
+  requestBudgetMs: 400,
+  idleMs: 250,
+  connectMs: 250,
+  completeMs: 500,
+  firstPauseMs: 4,
+  longestPauseMs: 60,
+  cleanupMs: 800,
 };
 
 export const bucket = "storage-backup--test";

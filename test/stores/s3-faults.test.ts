@@ -1,0 +1,719 @@
+/** Faults of an S3 store, by the numbers of the fault catalogue (S3-01 to S3-24). */
+import { afterAll, expect, test as oneAfterAnother, vi } from "vitest";
+import { UserError } from "../../src/base/errors.ts";
+import { partSizeBytes } from "../../src/stores/s3-parts.ts";
+import type { Clock } from "../../src/stores/s3-retry.ts";
+import type { FakeAnswer } from "../fakes/s3-operations.ts";
+import { answer, change, type Fault, type FaultAction, hang, loseAnswer, refuse, reset } from "../fakes/s3-server.ts";
+import { contentOf, first, inChunks, listed, never, noise, request, second } from "./conformance.ts";
+import { bucket, type FakeUnderTest, fakeS3UnderTest } from "./places.ts";
+
+// Most of these wait: for a budget to be used up, for a silent server.
+vi.setConfig({ maxConcurrency: 16 });
+const test = oneAfterAnother.concurrent;
+
+const bytes = noise(2 * 64 * 1024 + 1000);
+const forever = Number.POSITIVE_INFINITY;
+const open: FakeUnderTest[] = [];
+
+afterAll(async () => {
+  await Promise.all(open.map((made) => made.dispose()));
+});
+
+async function place(options: Parameters<typeof fakeS3UnderTest>[0] & { readonly bucket?: "absent" } = {}) {
+  const made = await fakeS3UnderTest(options);
+  open.push(made);
+  if (options.bucket !== "absent") made.server.bucket(bucket);
+  return made;
+}
+
+async function placeWith(...faults: readonly Fault[]) {
+  const made = await place();
+  for (const fault of faults) made.server.fault(fault);
+  return made;
+}
+
+const save = (under: FakeUnderTest) => under.store.save(request(inChunks(bytes, 50_000)));
+const count = (under: FakeUnderTest, operation: string) =>
+  under.server.operations.filter((name) => name === operation).length;
+
+async function expectSaved(under: FakeUnderTest) {
+  expect(await save(under)).toMatchObject({ fileName: first, sizeBytes: bytes.byteLength });
+  expect(under.server.bucket(bucket).current(first)?.body.equals(bytes)).toBe(true);
+  expect(await under.leftovers([])).toEqual([]);
+}
+
+async function expectRefused(under: FakeUnderTest, wanted: { outcome: string; message?: RegExp }) {
+  const error: unknown = await save(under).catch((thrown: unknown) => thrown);
+  expect(error).toBeInstanceOf(UserError);
+  expect((error as UserError).outcome).toBe(wanted.outcome);
+  if (wanted.message !== undefined) expect((error as UserError).message).toMatch(wanted.message);
+  return error as UserError;
+}
+
+async function expectNothing(under: FakeUnderTest) {
+  expect(under.server.bucket(bucket).current(first)).toBeUndefined();
+  expect(await under.leftovers([])).toEqual([]);
+}
+
+const troubles: readonly (readonly [string, FaultAction])[] = [
+  ["500", refuse(500, "InternalError")],
+  ["503 SlowDown", refuse(503, "SlowDown")],
+  ["a reset", reset],
+  ["a lost answer", loseAnswer],
+  ["silence", hang],
+];
+
+test.each(troubles)("a part is sent again after %s (S3-01)", async (_name, action) => {
+  const under = await placeWith({ operation: "UploadPart", nth: 2, times: 2, action });
+  await expectSaved(under);
+});
+
+test.each(troubles)("a part that always meets %s ends the upload (S3-01)", async (_name, action) => {
+  const under = await placeWith({ operation: "UploadPart", times: forever, action });
+  await expectRefused(under, { outcome: "object-store", message: /part [123]/ });
+  await expectNothing(under);
+});
+
+test("a part is tried again for at most 15 minutes, with pauses that grow to 20 s (S3-01)", async () => {
+  const pauses: number[] = [];
+  let now = 0;
+  const clock: Clock = {
+    now: () => now,
+    random: () => 0.5,
+    async sleep(durationMs) {
+      pauses.push(durationMs);
+      now += durationMs;
+    },
+  };
+  const under = await place({ store: { clock, timing: {}, partsInFlight: 1 } });
+  under.server.fault({ operation: "UploadPart", times: forever, action: refuse(503, "SlowDown") });
+  await expectRefused(under, { outcome: "object-store", message: /503 SlowDown/ });
+  expect(now).toBeGreaterThan(14 * 60_000);
+  expect(now).toBeLessThanOrEqual(15 * 60_000);
+  expect(pauses.slice(0, 3)).toEqual([225, 450, 900]);
+  expect(Math.max(...pauses)).toBe(15_000);
+  await expectNothing(under);
+});
+
+test.each([403, 404])("a part refused with %i is not sent again (S3-01)", async (status) => {
+  const under = await placeWith({ operation: "UploadPart", times: forever, action: refuse(status, "Refused") });
+  await expectRefused(under, { outcome: status === 403 ? "credentials" : "not-found" });
+  expect(count(under, "UploadPart")).toBeLessThanOrEqual(2);
+  await expectNothing(under);
+});
+
+test("a part that the store damages is found by the checksum of the whole object (S3-02)", async () => {
+  const under = await place();
+  const damage: FaultAction = (run, { query }) => {
+    const done = run();
+    const part = under.server
+      .bucket(bucket)
+      .uploads.get(query.get("uploadId") ?? "")
+      ?.parts.get(1);
+    if (part !== undefined) part.body = Buffer.from(part.body.map((byte, index) => (index === 77 ? byte ^ 1 : byte)));
+    return done;
+  };
+  under.server.fault({ operation: "UploadPart", action: damage });
+  await expectRefused(under, { outcome: "object-store", message: /BadDigest/ });
+  await expectNothing(under);
+});
+
+test("a checksum in the answer that differs from what was sent ends the upload (S3-02)", async () => {
+  const damaged = change((given) => ({ ...given, headers: { ...given.headers, "x-amz-checksum-crc32": "AAAAAA==" } }));
+  const under = await placeWith({ operation: "UploadPart", nth: 2, action: damaged });
+  await expectRefused(under, { outcome: "object-store", message: /other bytes/ });
+  await expectNothing(under);
+});
+
+test("a part damaged on its way is sent once more, and no more than that (S3-02)", async () => {
+  await expectSaved(await placeWith({ operation: "UploadPart", action: refuse(400, "BadDigest") }));
+  const under = await placeWith({ operation: "UploadPart", times: forever, action: refuse(400, "BadDigest") });
+  await expectRefused(under, { outcome: "object-store", message: /BadDigest/ });
+  await expectNothing(under);
+});
+
+test("a checksum in HEAD that differs ends the upload, and the object is removed (S3-02)", async () => {
+  for (const checksums of ["object", "parts"] as const) {
+    const under = await place({ server: { checksums } });
+    const other = change((given) => ({ ...given, headers: { ...given.headers, "x-amz-checksum-crc32": "AAAAAA==" } }));
+    under.server.fault({ operation: "HeadObject", nth: 3, action: other });
+    await expectRefused(under, { outcome: "object-store", message: /other bytes/ });
+    await expectNothing(under);
+  }
+});
+
+test.each([
+  ["no ETag", (given: FakeAnswer) => ({ ...given, headers: {} })],
+  ["an empty ETag", (given: FakeAnswer) => ({ ...given, headers: { ...given.headers, etag: "" } })],
+  ["a wrong ETag", (given: FakeAnswer) => ({ ...given, headers: { ...given.headers, etag: '"wrong"' } })],
+])("a part answered with %s ends the upload (S3-03)", async (_name, how) => {
+  const under = await placeWith({ operation: "UploadPart", nth: 2, action: change(how) });
+  await expectRefused(under, { outcome: "object-store" });
+  await expectNothing(under);
+});
+
+const errorDocument = `<?xml version="1.0"?>\n<Error><Code>InternalError</Code><Message>sorry</Message></Error>`;
+const unclearAnswers: readonly (readonly [string, FakeAnswer])[] = [
+  ["200 with an error (S3-04)", { status: 200, body: errorDocument }],
+  ["200 with an error and a final newline (S3-04)", { status: 200, body: `${errorDocument}\n` }],
+  ["200 with a proxy's page (S3-05)", { status: 200, body: "<!DOCTYPE html><html><body>Welcome</body></html>" }],
+  ["200 with a page that is no XML (S3-05)", { status: 200, body: "<html><p>Welcome<br></html>" }],
+  ["200 with nothing (S3-05)", { status: 200, body: "" }],
+  ["200 with white space (S3-05)", { status: 200, body: "  \n \n" }],
+  ["500 (S3-04)", { status: 500, body: errorDocument }],
+];
+
+test.each(unclearAnswers)("Complete answered once by %s is asked for again", async (_name, given) => {
+  const under = await placeWith({ operation: "CompleteMultipartUpload", action: answer(given) });
+  await expectSaved(under);
+  expect(count(under, "CompleteMultipartUpload")).toBe(2);
+});
+
+test.each(unclearAnswers)("Complete that was done but answered by %s is a success", async (_name, given) => {
+  const under = await placeWith({ operation: "CompleteMultipartUpload", action: change(() => given) });
+  await expectSaved(under);
+  expect(count(under, "CompleteMultipartUpload")).toBe(1);
+});
+
+test.each(unclearAnswers)("Complete always answered by %s is a failure", async (_name, given) => {
+  const under = await placeWith({ operation: "CompleteMultipartUpload", times: forever, action: answer(given) });
+  await expectRefused(under, { outcome: "object-store" });
+  await expectNothing(under);
+});
+
+test.each([
+  ["404 NoSuchUpload", refuse(404, "NoSuchUpload")],
+  ["412", refuse(412, "PreconditionFailed")],
+  ["409", refuse(409, "ConditionalRequestConflict")],
+  ["403", refuse(403, "AccessDenied")],
+])("Complete whose answer was lost, and then %s, is resolved by HEAD (S3-06)", async (_name, then) => {
+  const under = await placeWith(
+    { operation: "CompleteMultipartUpload", action: loseAnswer },
+    { operation: "CompleteMultipartUpload", nth: 2, times: forever, action: then },
+    { operation: "HeadObject", nth: 3, action: refuse(503, "SlowDown") },
+  );
+  await expectSaved(under);
+});
+
+test("Complete that was done but said 404 or 412 is a success (S3-06)", async () => {
+  for (const status of [404, 412]) {
+    const done = change(() => ({ status, body: errorDocument.replace("InternalError", "NoSuchUpload") }));
+    await expectSaved(await placeWith({ operation: "CompleteMultipartUpload", action: done }));
+  }
+});
+
+test("Complete that never ends is given up, and HEAD decides (S3-07)", async () => {
+  const doneInSilence: FaultAction = (run) => {
+    run();
+    return "hang";
+  };
+  await expectSaved(await placeWith({ operation: "CompleteMultipartUpload", action: doneInSilence }));
+  const under = await placeWith({ operation: "CompleteMultipartUpload", times: forever, action: hang });
+  await expectRefused(under, { outcome: "deadline" });
+  await expectNothing(under);
+});
+
+test("409 at Complete is a failure, and nothing is replaced (S3-08)", async () => {
+  const under = await placeWith({
+    operation: "CompleteMultipartUpload",
+    times: forever,
+    action: refuse(409, "ConditionalRequestConflict"),
+  });
+  await expectRefused(under, { outcome: "object-store" });
+  await expectNothing(under);
+});
+
+test("412: an object that appears during the upload is left as it is (S3-09)", async () => {
+  const under = await place();
+  const plantFirst: FaultAction = (run) => {
+    under.server.bucket(bucket).plant(first, "theirs");
+    return run();
+  };
+  under.server.fault({ operation: "CompleteMultipartUpload", action: plantFirst });
+  await expectRefused(under, { outcome: "busy", message: /name is taken/ });
+  expect(under.server.bucket(bucket).current(first)?.body.toString()).toBe("theirs");
+  expect(await under.leftovers([])).toEqual([]);
+});
+
+test("a store that ignores If-None-Match: an object that appears during the upload is left as it is (S3-10)", async () => {
+  const under = await place({ server: { conditionalWrites: "ignore" } });
+  const plantFirst: FaultAction = (run) => {
+    under.server.bucket(bucket).plant(first, "theirs");
+    return run();
+  };
+  under.server.fault({ operation: "UploadPart", nth: 3, action: plantFirst });
+  await expectRefused(under, { outcome: "busy" });
+  expect(under.server.bucket(bucket).current(first)?.body.toString()).toBe("theirs");
+  expect(await under.leftovers([])).toEqual([]);
+});
+
+test("an object that replaced ours right after Complete is theirs, and stays (S3-10)", async () => {
+  const under = await place({ server: { conditionalWrites: "ignore" } });
+  const plantThen: FaultAction = (run) => {
+    const done = run();
+    under.server.bucket(bucket).plant(first, "theirs", { "kaa-run-id": "another run" });
+    return done;
+  };
+  under.server.fault({ operation: "CompleteMultipartUpload", action: plantThen });
+  await expectRefused(under, { outcome: "busy" });
+  expect(under.server.bucket(bucket).current(first)?.body.toString()).toBe("theirs");
+});
+
+test("a store without conditional writes is used all the same, with a note (S3-10)", async () => {
+  const under = await place({ server: { conditionalWrites: "refuse" } });
+  await expectSaved(under);
+  expect(under.notes.join()).toContain("no conditional writes");
+});
+
+test.each([false, true])(
+  "HEAD shows another size: ours is removed, older versions stay (S3-11, versions %s)",
+  async (versions) => {
+    const under = await place({ server: { versions } });
+    const store = under.server.bucket(bucket);
+    if (versions) {
+      store.plant(first, "of old");
+      store.delete(first, null);
+    }
+    const cut: FaultAction = (run) => {
+      const done = run();
+      store.plant(first, "cut", { "kaa-run-id": "run-1" });
+      return done;
+    };
+    under.server.fault({ operation: "CompleteMultipartUpload", action: cut });
+    await expectRefused(under, { outcome: "object-store", message: /3 bytes instead of/ });
+    await expectNothing(under);
+    if (versions) expect(store.objects.get(first)?.some(({ body }) => body.toString() === "of old")).toBe(true);
+  },
+);
+
+test("HEAD shows nothing although Complete said yes: a failure (S3-11)", async () => {
+  const under = await place();
+  const vanish: FaultAction = (run) => {
+    const done = run();
+    under.server.bucket(bucket).delete(first, null);
+    return done;
+  };
+  under.server.fault({ operation: "CompleteMultipartUpload", action: vanish });
+  await expectRefused(under, { outcome: "object-store", message: /reported success, yet/ });
+  await expectNothing(under);
+});
+
+test("HEAD shows the object only after a moment: a success (S3-11)", async () => {
+  await expectSaved(await placeWith({ operation: "HeadObject", nth: 3, times: 2, action: refuse(404, "NotFound") }));
+});
+
+const brokenPart: Fault = { operation: "UploadPart", times: forever, action: refuse(403, "AccessDenied") };
+
+test("an abort is repeated until ListParts knows the upload no more: a late part had landed (S3-12)", async () => {
+  const late = answer({ status: 204 }); // done, says the store, yet parts are there
+  const under = await placeWith(brokenPart, { operation: "AbortMultipartUpload", times: 2, action: late });
+  await expectRefused(under, { outcome: "credentials" });
+  expect(count(under, "AbortMultipartUpload")).toBe(3);
+  await expectNothing(under);
+});
+
+test.each(troubles)("an abort that meets %s is repeated (S3-12)", async (_name, action) => {
+  const under = await placeWith(brokenPart, { operation: ["AbortMultipartUpload", "ListParts"], nth: 1, action });
+  await expectRefused(under, { outcome: "credentials" });
+  await expectNothing(under);
+});
+
+test("an abort by one who may not list parts is repeated once, to be sure (S3-12)", async () => {
+  const denied = refuse(403, "AccessDenied");
+  const under = await placeWith(brokenPart, { operation: "ListParts", times: forever, action: denied });
+  await expectRefused(under, { outcome: "credentials" });
+  await expectNothing(under);
+});
+
+test.each([
+  ["denied", refuse(403, "AccessDenied")],
+  ["failing", refuse(500, "InternalError")],
+  ["without effect", answer({ status: 204 })],
+])("an abort that is %s for ever is reported with what to run (S3-12)", async (_name, action) => {
+  const under = await placeWith(brokenPart, { operation: "AbortMultipartUpload", times: forever, action });
+  const error = await expectRefused(under, { outcome: "leftovers" });
+  const [id] = [...under.server.bucket(bucket).uploads.keys()];
+  expect(error.message).toContain(id);
+  expect(error.message).toContain("access denied");
+  expect(error.hints.join()).toContain(
+    `aws s3api abort-multipart-upload --bucket ${bucket} --key ${first} --upload-id ${id}`,
+  );
+  expect(error.cause).toMatchObject({ outcome: "credentials" });
+});
+
+test("a signal that fires while parts are on their way leaves nothing, even when they land late (S3-12)", async () => {
+  const under = await place();
+  const stop = new AbortController();
+  const slow: FaultAction = async (run) => {
+    stop.abort(new Error("interrupted"));
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    return run();
+  };
+  under.server.fault({ operation: "UploadPart", times: forever, action: slow });
+  const saving = under.store.save(request(inChunks(bytes, 50_000), { signal: stop.signal }));
+  await expect(saving).rejects.toThrow("interrupted");
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  await expectNothing(under);
+});
+
+test("a signal that fires during Complete leaves nothing (S3-12)", async () => {
+  const under = await place();
+  const stop = new AbortController();
+  const stopThen: FaultAction = async (run) => {
+    stop.abort(new Error("interrupted"));
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    return run();
+  };
+  under.server.fault({ operation: "CompleteMultipartUpload", action: stopThen });
+  const saving = under.store.save(request(inChunks(bytes, 50_000), { signal: stop.signal }));
+  await expect(saving).rejects.toThrow("interrupted");
+  await expectNothing(under);
+});
+
+test("an upload whose id was lost is found and ended (S3-12)", async () => {
+  await expectSaved(await placeWith({ operation: "CreateMultipartUpload", times: 2, action: loseAnswer }));
+  const under = await placeWith({ operation: "CreateMultipartUpload", times: forever, action: loseAnswer });
+  await expectRefused(under, { outcome: "object-store" });
+  await expectNothing(under);
+});
+
+test("prepare() ends uploads of snapshots that are older than a day, and no others (S3-13)", async () => {
+  const under = await place({ server: { pageSize: 2 } });
+  const store = under.server.bucket(bucket);
+  const day = 24 * 3_600_000;
+  const begin = (key: string, ageMs: number) => {
+    store.createUpload(key, {}).startedAt = new Date(Date.now() - ageMs);
+  };
+  for (const key of [first, second, "kaa-backup-probe", "opendistro/x", "other.tar.gz"]) begin(key, day + 60_000);
+  begin(first, day - 60_000);
+  await under.store.prepare(never);
+  expect([...(await under.leftovers([]))].sort()).toEqual([first, "opendistro/x", "other.tar.gz"]);
+  expect(under.notes.filter((note) => note.startsWith("ended an upload"))).toHaveLength(3);
+});
+
+test("prepare() does without the right to list uploads, with a note (S3-13)", async () => {
+  const under = await placeWith({ operation: "ListMultipartUploads", action: refuse(403, "AccessDenied") });
+  await under.store.prepare(never);
+  expect(under.notes.join()).toContain("s3:ListBucketMultipartUploads");
+});
+
+test("10,000 parts reach 5 TiB, at 16 MiB up to 100 GiB (S3-14)", () => {
+  const MiB = 1024 ** 2;
+  let total = 0;
+  let below = 0;
+  for (let part = 1; part <= 10_000; part++) {
+    const size = partSizeBytes(part, 16 * MiB);
+    expect(size).toBeGreaterThanOrEqual(partSizeBytes(Math.max(1, part - 1), 16 * MiB));
+    total += size;
+    if (size === 16 * MiB) below = total;
+  }
+  expect(total).toBeGreaterThanOrEqual(5 * 1024 ** 4);
+  expect(below).toBe(100 * 1024 ** 3);
+  expect(partSizeBytes(10_000, 2048 * MiB)).toBe(2048 * MiB);
+});
+
+test("credentials that expire during the upload are asked for once more (S3-15)", async () => {
+  await expectSaved(await placeWith({ operation: "UploadPart", nth: 2, action: refuse(400, "ExpiredToken") }));
+  const under = await placeWith({ operation: "UploadPart", times: forever, action: refuse(400, "ExpiredToken") });
+  await expectRefused(under, { outcome: "credentials", message: /session token has expired/ });
+  await expectNothing(under);
+});
+
+test("a clock that differs is corrected and reported (S3-15)", async () => {
+  const skewed = refuse(403, "RequestTimeTooSkewed");
+  const under = await placeWith({ operation: "UploadPart", action: skewed });
+  await expectSaved(under);
+  expect(under.notes.join()).toContain("clock");
+  const always = await placeWith({ operation: "UploadPart", times: forever, action: skewed });
+  await expectRefused(always, { outcome: "credentials", message: /clock/ });
+});
+
+test("a bucket in another region is named as such (S3-15)", async () => {
+  const under = await placeWith({
+    operation: "CreateMultipartUpload",
+    times: forever,
+    action: refuse(301, "PermanentRedirect"),
+  });
+  await expectRefused(under, { outcome: "object-store", message: /another region/ });
+});
+
+test.each([
+  ["HeadBucket", "s3:ListBucket", (under: FakeUnderTest) => under.store.prepare(never)],
+  ["CreateMultipartUpload", "s3:PutObject", (under: FakeUnderTest) => under.store.prepare(never)],
+  ["AbortMultipartUpload", "s3:AbortMultipartUpload", (under: FakeUnderTest) => under.store.prepare(never)],
+  ["UploadPart", "s3:PutObject", save],
+  ["CompleteMultipartUpload", "s3:PutObject", save],
+  ["ListObjectsV2", "s3:ListBucket", (under: FakeUnderTest) => listed(under.store)],
+  ["HeadObject", "s3:GetObject", (under: FakeUnderTest) => under.store.open(first, never)],
+] as const)("403 for %s names %s (S3-16)", async (operation, permission, act) => {
+  const under = await placeWith({ operation, times: forever, action: refuse(403, "AccessDenied", "Access Denied") });
+  await expect(act(under)).rejects.toMatchObject({ outcome: "credentials" });
+  await expect(act(under)).rejects.toThrow(permission);
+});
+
+test("403 for the KMS key names its rights (S3-16)", async () => {
+  const words = "User is not authorized to perform: kms:Decrypt on the resource";
+  const under = await placeWith({ operation: "CompleteMultipartUpload", action: refuse(403, "AccessDenied", words) });
+  await expectRefused(under, { outcome: "credentials", message: /kms:GenerateDataKey, kms:Decrypt/ });
+  await expectNothing(under);
+});
+
+test("a bucket of somebody else is refused (S3-17)", async () => {
+  const foreign = await place();
+  foreign.server.bucket(bucket).owner = "999999999999";
+  await expect(foreign.store.prepare(never)).rejects.toMatchObject({ outcome: "credentials" });
+  await expect(save(foreign)).rejects.toMatchObject({ outcome: "credentials" });
+  const expecting = await place({ store: { expectedOwner: "999999999999" } });
+  await expect(expecting.store.prepare(never)).rejects.toMatchObject({ outcome: "credentials" });
+});
+
+test("the owner expected goes into every request (S3-17)", async () => {
+  const under = await place({ store: { expectedOwner: "111122223333" }, bucket: "absent" });
+  await under.store.prepare(never);
+  await expectSaved(under);
+  await contentOf(under.store, first);
+  await listed(under.store);
+  await under.store.remove(first, never);
+  for (const { operation, headers } of under.server.log) {
+    if (operation === "CreateBucket") continue;
+    expect(headers["x-amz-expected-bucket-owner"], operation).toBe("111122223333");
+  }
+});
+
+test.each(["a".repeat(64), "ab", "With-Capitals", "-a-b", "a..b", "a_b", "storage-backup--ns/x"])(
+  "%s is no name of a bucket (S3-17)",
+  async (name) => {
+    await expect(place({ store: { bucket: name } })).rejects.toMatchObject({ outcome: "usage" });
+  },
+);
+
+test("two runs may create the bucket at once; it is private and forgets uploads (S3-18)", async () => {
+  const under = await place({ bucket: "absent" });
+  await Promise.all([under.store.prepare(never), under.store.prepare(never)]);
+  const { settings } = under.server.bucket(bucket);
+  expect(settings.get("publicAccessBlock")).toContain("<RestrictPublicBuckets>true</RestrictPublicBuckets>");
+  expect(settings.get("lifecycle")).toContain("<DaysAfterInitiation>2</DaysAfterInitiation>");
+  await expectSaved(under);
+});
+
+test("a bucket that another run creates between our HEAD and our PUT is used (S3-18)", async () => {
+  const under = await place({ bucket: "absent" });
+  const createFirst: FaultAction = (run) => {
+    under.server.bucket(bucket);
+    return run();
+  };
+  under.server.fault({ operation: "CreateBucket", action: createFirst });
+  await under.store.prepare(never);
+});
+
+test.each([
+  ["denied", refuse(403, "AccessDenied"), /s3:CreateBucket/],
+  ["foreign", refuse(409, "BucketAlreadyExists"), /BucketAlreadyExists|does not appear/],
+])("creating a bucket that is %s (S3-18)", async (_name, action, message) => {
+  const under = await place({ bucket: "absent" });
+  under.server.fault({ operation: "CreateBucket", times: forever, action });
+  await expect(under.store.prepare(never)).rejects.toThrow(message);
+});
+
+test("a name that somebody else has taken is told as such (S3-18)", async () => {
+  const under = await place();
+  under.server.bucket(bucket).owner = "999999999999";
+  under.server.fault({ operation: "HeadBucket", action: refuse(404, "NotFound") });
+  await expect(under.store.prepare(never)).rejects.toMatchObject({ outcome: "credentials" });
+});
+
+test.each([
+  ["does not implement", refuse(501, "NotImplemented")],
+  ["forbids", refuse(403, "AccessDenied")],
+  ["does not understand", refuse(400, "MalformedXML")],
+])("a store that %s a bucket's settings gets a note (S3-18)", async (_name, action) => {
+  const under = await place({ bucket: "absent" });
+  const settings = ["PutPublicAccessBlock", "PutBucketLifecycleConfiguration"] as const;
+  under.server.fault({ operation: settings, times: forever, action });
+  await under.store.prepare(never);
+  expect(under.notes.filter((note) => note.includes("was created without"))).toHaveLength(2);
+});
+
+test("the region is named when a bucket is created, except us-east-1 (S3-18)", async () => {
+  const under = await place({ bucket: "absent", store: { region: "eu-central-1" } });
+  await expect(under.store.prepare(never)).rejects.toThrow("IllegalLocationConstraintException");
+});
+
+async function placeToRead(...faults: readonly Fault[]) {
+  const under = await place();
+  await expectSaved(under);
+  for (const fault of faults) under.server.fault(fault);
+  return under;
+}
+
+test.each([
+  ["before the answer", { action: reset }],
+  ["after one byte", { action: change((given) => ({ ...given, cutAfterBytes: 1 })) }],
+  ["in the middle, three times", { times: 3, action: change((given) => ({ ...given, cutAfterBytes: 30_000 })) }],
+  ["by 503", { times: 2, action: refuse(503, "SlowDown") }],
+  ["by silence in the middle", { action: change((given) => ({ ...given, stallAfterBytes: 30_000 })) }],
+  ["by a short body that says it is whole", { action: change(shortBody) }],
+])("a read that is interrupted %s goes on where it stopped (S3-19)", async (_name, fault) => {
+  const under = await placeToRead({ operation: "GetObject", ...fault });
+  expect((await contentOf(under.store, first)).equals(bytes)).toBe(true);
+});
+
+function shortBody(given: FakeAnswer): FakeAnswer {
+  const body = (given.body as Buffer).subarray(0, 1000);
+  return { ...given, body, headers: { ...given.headers, "content-length": "1000" } };
+}
+
+test.each([
+  ["resets", { action: reset }, /no answer/],
+  ["answers nothing", { action: change((given: FakeAnswer) => ({ ...given, cutAfterBytes: 0 })) }, /cannot read/],
+  ["ignores the range", { action: ignoreRange }, /ignores the range/],
+  ["sends another range", { action: otherRange }, /instead of "bytes 5-1004/],
+])("a read from a store that always %s fails (S3-19)", async (_name, fault, message) => {
+  const under = await placeToRead({ operation: "GetObject", times: forever, ...fault });
+  const file = await under.store.open(first, never);
+  const read = async () => {
+    for await (const _ of file.read(5, 1000, never));
+  };
+  await expect(read()).rejects.toMatchObject({ outcome: "object-store" });
+  await expect(read()).rejects.toThrow(message);
+});
+
+function ignoreRange(_run: () => FakeAnswer): FakeAnswer {
+  return { status: 200, body: bytes, headers: { etag: '"x"' } };
+}
+
+function otherRange(run: () => FakeAnswer): FakeAnswer {
+  const given = run();
+  return { ...given, headers: { ...given.headers, "content-range": `bytes 6-1005/${bytes.byteLength}` } };
+}
+
+test("bytes beyond what was asked for are never delivered (S3-19)", async () => {
+  const longer: FaultAction = (run) => {
+    const given = run();
+    const body = Buffer.concat([given.body as Buffer, Buffer.from("more")]);
+    return { ...given, body, headers: { ...given.headers, "content-length": String(body.byteLength) } };
+  };
+  const under = await placeToRead({ operation: "GetObject", times: forever, action: longer });
+  expect((await contentOf(under.store, first)).equals(bytes)).toBe(true);
+});
+
+test.each([false, true])(
+  "an object that is replaced or removed in mid-read stops the read (S3-20, versions %s)",
+  async (versions) => {
+    for (const happen of ["replaced", "removed"]) {
+      const under = await place({ server: { versions } });
+      await expectSaved(under);
+      const file = await under.store.open(first, never);
+      const then: FaultAction = (run) => {
+        const given = run();
+        const store = under.server.bucket(bucket);
+        if (happen === "replaced") store.plant(first, "x".repeat(bytes.byteLength));
+        else store.delete(first, versions ? (store.current(first)?.id ?? null) : null);
+        return { ...given, cutAfterBytes: 40_000 };
+      };
+      under.server.fault({ operation: "GetObject", action: then });
+      let read = 0;
+      const reading = async () => {
+        for await (const chunk of file.read(0, bytes.byteLength, never)) read += chunk.byteLength;
+      };
+      if (versions && happen === "replaced") {
+        await reading(); // the pinned version is still there
+        expect(read).toBe(bytes.byteLength);
+      } else await expect(reading()).rejects.toThrow("changed or removed while being read");
+    }
+  },
+);
+
+test("a listing of many pages has our names only, and none of a folder (S3-21)", async () => {
+  const under = await place({ server: { pageSize: 2 } });
+  const store = under.server.bucket(bucket);
+  const names = Array.from({ length: 9 }, (_, day) => `0${day + 1}-02-2021-15-28-37.tar.gz`);
+  const foreign = ["../01-02-2021-15-28-37.tar.gz", `opendistro/${first}`, "index.html", `${first}.bak`, "é\u0001<&>"];
+  for (const name of [...names, ...foreign, `x/${first}`, `${first}\n`]) store.plant(name, "data");
+  expect((await listed(under.store)).map(({ fileName }) => fileName)).toEqual(names);
+});
+
+test.each([
+  [
+    "the same token",
+    (text: string) => text.replace(/<NextC.*Token>/, "<NextContinuationToken>a</NextContinuationToken>"),
+  ],
+  ["no token", (text: string) => text.replace(/<NextC.*Token>/, "")],
+  ["the same page under new tokens", (text: string) => text.replace(/<Key>.*?<\/Key>/, `<Key>${first}</Key>`)],
+])("a listing that always has more and gives %s is ended (S3-21)", async (_name, how) => {
+  const under = await place({ server: { pageSize: 1 } });
+  for (let day = 1; day <= 9; day++) under.server.bucket(bucket).plant(`0${day}-02-2021-15-28-37.tar.gz`, "data");
+  const spoil = change((given) => ({ ...given, body: how(String(given.body)) }));
+  under.server.fault({ operation: "ListObjectsV2", times: forever, action: spoil });
+  await expect(listed(under.store)).rejects.toMatchObject({ outcome: "object-store" });
+});
+
+test("an archived object is told as such, and is read once it has been restored (S3-22)", async () => {
+  const under = await placeToRead();
+  const version = under.server.bucket(bucket).current(first)!;
+  version.storageClass = "DEEP_ARCHIVE";
+  const opening = under.store.open(first, never);
+  await expect(opening).rejects.toMatchObject({ outcome: "object-store" });
+  await expect(opening).rejects.toMatchObject({ hints: [expect.stringContaining("restore-object")] });
+  version.restore = 'ongoing-request="false", expiry-date="Fri, 21 Dec 2040 00:00:00 GMT"';
+  expect((await contentOf(under.store, first)).equals(bytes)).toBe(true);
+});
+
+test("an object that is archived between open and read is told as such (S3-22)", async () => {
+  const under = await placeToRead();
+  const file = await under.store.open(first, never);
+  under.server.bucket(bucket).current(first)!.storageClass = "GLACIER";
+  const read = async () => {
+    for await (const _ of file.read(0, 10, never));
+  };
+  await expect(read()).rejects.toThrow("archived");
+});
+
+test("an object that is locked is not removed, and the refusal says why (S3-23)", async () => {
+  const words = "Access Denied because object protected by object lock";
+  const under = await placeToRead({ operation: "DeleteObject", action: refuse(403, "AccessDenied", words) });
+  await expect(under.store.remove(first, never)).rejects.toThrow(words);
+  expect(under.server.bucket(bucket).current(first)).toBeDefined();
+});
+
+test("an endpoint without TLS is allowed, with one note (S3-24)", async () => {
+  const under = await place();
+  await under.store.prepare(never);
+  await expectSaved(under);
+  expect(under.notes.filter((note) => note.includes("without TLS"))).toHaveLength(1);
+});
+
+test.each(["ftp://host", "no url", "https://user:secret@host"])(
+  "%s is refused as an endpoint (S3-24)",
+  async (endpoint) => {
+    await expect(place({ store: { endpoint } })).rejects.toMatchObject({ outcome: "usage" });
+    await expect(place({ store: { endpoint } })).rejects.not.toThrow("secret");
+  },
+);
+
+test("a store that cannot be reached is named, within the budget (S3-01)", async () => {
+  const under = await place({ store: { endpoint: "http://127.0.0.1:9" } });
+  await expect(under.store.prepare(never)).rejects.toThrow(/no answer from 127\.0\.0\.1:9/);
+  await expect(listed(under.store)).rejects.toMatchObject({ outcome: "object-store" });
+});
+
+test("no key and no signature ever shows in an error or a note (I7)", async () => {
+  const echo: FaultAction = (_run, { headers }) =>
+    refuse(
+      403,
+      "SignatureDoesNotMatch",
+      `you sent ${headers["authorization"]} AKIAFAKEFAKEFAKEFAKE`,
+    )(_run, {} as never);
+  for (const operation of ["HeadObject", "CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload"] as const) {
+    const under = await placeWith({ operation, times: forever, action: echo });
+    const error = await expectRefused(under, { outcome: "credentials" });
+    let all = under.notes.join();
+    for (let cause: unknown = error; cause instanceof Error; cause = cause.cause) {
+      all += JSON.stringify({ ...cause, message: cause.message, stack: cause.stack });
+    }
+    expect(all).not.toContain("AKIAFAKE");
+    expect(all).not.toContain("a-secret-that-must-not-leak");
+    expect(all).not.toMatch(/Signature=[0-9a-f]/);
+  }
+});
