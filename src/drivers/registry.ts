@@ -3,6 +3,7 @@
 import type { Driver } from "./driver.ts";
 
 export const drivers = {
+  mariadb: () => import("./mariadb.ts"),
   postgresql: () => import("./postgresql.ts"),
 } satisfies Record<string, () => Promise<{ default: Driver }>>;
 

@@ -99,9 +99,13 @@ end $kaa$;
  *  those of the dump; it stays open until pg_dump has ended, kept by a feeder that writes an empty line each second and so
  *  also ends by itself (SIGPIPE) should psql die. The counts go to stderr. */
 export const dumpScript = `${prelude}
-sh -c 'echo "\\\\echo $$"; printf "%s\\n" "$1"; while sleep 1; do echo; done' feeder "begin isolation level repeatable read;
+counting=$(cat <<'SQL'
+begin isolation level repeatable read;
 select pg_export_snapshot();${countFunction}
-select pg_temp.kaa_counts();" | sql -d "$1" | {
+select pg_temp.kaa_counts();
+SQL
+)
+sh -c 'printf "%s\\n" "\\\\echo $$" "$1"; while sleep 1 && echo; do :; done' feeder "$counting" | sql -d "$1" | {
   IFS= read -r feeder; IFS= read -r snapshot; IFS= read -r counts
   if [ -z "$counts" ]; then echo "cannot read the database's counts" >&2; [ -z "$feeder" ] || kill "$feeder"; exit 1; fi
   pg_dump -Fc -Z0 --no-sync -w --snapshot="$snapshot" -d "$1"

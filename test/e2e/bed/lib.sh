@@ -27,6 +27,7 @@ artefact() {
     say "building $name $version (log: $log)"
     rm -rf "$cache/$name-"*.new; mkdir -p "$dir.new"
     bash "$recipe" "$dir.new" "$version" "$here" >"$log" 2>&1 </dev/null || fail "building $name" "$log"
+    find "$cache" -maxdepth 1 -name "$name-*" ! -name "*.new" -exec rm -rf {} + # what an older recipe made
     mv "$dir.new" "$dir"
     say "built $name"
   fi

@@ -6,19 +6,20 @@ secret() { local file=$1_FILE; if [ -n "${!file:-}" ]; then cat "${!file}"; else
 export PGDATA=/data/pgdata
 as_postgres() { setpriv --reuid=postgres --regid=postgres --init-groups "$@"; }
 chmod 755 /data # a fresh volume is for root alone
-mkdir -p "$PGDATA"; chown postgres:postgres "$PGDATA"; chmod 700 "$PGDATA"
-if [ ! -s "$PGDATA/PG_VERSION" ]; then
+if [ ! -d "$PGDATA" ]; then # made under another name, so that a half-made one is never used
+  new=$PGDATA.new; rm -rf "$new"; install -d -m 700 -o postgres -g postgres "$new"
   user=${POSTGRES_USER:-postgres} password=$(secret POSTGRES_PASSWORD) admin=$(secret POSTGRES_POSTGRES_PASSWORD)
   [ -n "$admin" ] || admin=$password
   install -m 600 -o postgres /dev/null /tmp/pw; printf '%s' "$admin" >/tmp/pw
-  as_postgres initdb -D "$PGDATA" -U postgres --pwfile=/tmp/pw --auth=scram-sha-256 -E UTF8 --locale=C.UTF-8
+  as_postgres initdb -D "$new" -U postgres --pwfile=/tmp/pw --auth=scram-sha-256 -E UTF8 --locale=C.UTF-8
   rm -f /tmp/pw
-  echo 'host all all all scram-sha-256' >>"$PGDATA/pg_hba.conf"
+  echo 'host all all all scram-sha-256' >>"$new/pg_hba.conf"
   if [ "$user" != postgres ]; then
-    as_postgres postgres -D "$PGDATA" --single postgres <<S
+    as_postgres postgres --single -D "$new" postgres <<S
 CREATE ROLE "$user" LOGIN CREATEDB PASSWORD '${password//\'/\'\'}';
 CREATE DATABASE "$user" OWNER "$user";
 S
   fi
+  mv "$new" "$PGDATA"
 fi
 exec setpriv --reuid=postgres --regid=postgres --init-groups postgres -D "$PGDATA" -c listen_addresses='*' -c unix_socket_directories=/var/run/postgresql "$@"
