@@ -70,7 +70,7 @@ sql -e "select concat('{\\"databases\\":', (select count(*) from information_sch
 /** Keeps services out while databases are replaced: accounts that are no administrator's are locked, with a mark on those
  *  that were not locked before, and their sessions are ended. Prints event_scheduler as it was, and switches it off. */
 export const barScript = `${prelude}
-sql -e "update mysql.global_priv set priv = json_set(priv, '$.account_locked', true, '$.kaa_backup', true)
+sql -e "update mysql.global_priv set priv = json_compact(json_set(priv, '$.account_locked', true, '$.kaa_backup', true))
     where user not in $admins and coalesce(json_value(priv, '$.is_role'), 0) = 0 and coalesce(json_value(priv, '$.account_locked'), 0) = 0;
   flush privileges;
   select @@global.event_scheduler;" || exit
@@ -82,7 +82,7 @@ exit 0
 
 /** Takes back what barScript did. $1: event_scheduler as it was. */
 export const openScript = `${prelude}
-sql -e "update mysql.global_priv set priv = json_remove(priv, '$.account_locked', '$.kaa_backup')
+sql -e "update mysql.global_priv set priv = json_compact(json_remove(priv, '$.account_locked', '$.kaa_backup'))
     where coalesce(json_value(priv, '$.kaa_backup'), 0) = 1;
   flush privileges" || exit
 if [ "$1" = ON ]; then sql -e "set global event_scheduler = on"; fi
@@ -116,9 +116,9 @@ delete from global_priv where user in $admins;
 insert into global_priv select * from kaa_priv where user in $admins;
 replace into db select * from kaa_db where user in $admins;
 update global_priv g join kaa_priv k on k.user = g.user and k.host = g.host
-  set g.priv = json_set(g.priv, '$.plugin', json_value(k.priv, '$.plugin'), '$.authentication_string', json_value(k.priv, '$.authentication_string'))
+  set g.priv = json_compact(json_set(g.priv, '$.plugin', json_value(k.priv, '$.plugin'), '$.authentication_string', json_value(k.priv, '$.authentication_string')))
   where g.user = $(text "$app") and g.user <> '';
-insert ignore into global_priv select host, user, json_remove(priv, '$.account_locked', '$.kaa_backup') from kaa_priv
+insert ignore into global_priv select host, user, json_compact(json_remove(priv, '$.account_locked', '$.kaa_backup')) from kaa_priv
   where user = $(text "$app") and user <> '' and not exists (select 1 from (select user from global_priv) x where x.user = $(text "$app"));
 insert ignore into db select * from kaa_db where user = $(text "$app") and user <> ''
   and not exists (select 1 from (select user from db) x where x.user = $(text "$app"));

@@ -16,6 +16,7 @@ if [ ! -d "$data" ]; then # made under another name, so that a half-made one is 
     echo "ALTER USER root@localhost IDENTIFIED BY $root;"
     echo "CREATE USER root@'%' IDENTIFIED BY $root;" # the bootstrap reads one statement a line
     echo "GRANT ALL ON *.* TO root@'%' WITH GRANT OPTION;"
+    echo "DELETE FROM mysql.global_priv WHERE User = 'root' AND Host NOT IN ('%', 'localhost');" # they have no password
     if [ -n "${MARIADB_USER:-}" ]; then
       echo "CREATE DATABASE IF NOT EXISTS \`$MARIADB_DATABASE\`;"
       echo "CREATE USER \`$MARIADB_USER\`@'%' IDENTIFIED BY $(quoted "$(secret MARIADB_PASSWORD)");"
