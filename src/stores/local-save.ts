@@ -19,8 +19,10 @@ interface Job {
   readonly doing: string;
   readonly temporaryPath: string;
   readonly finalPath: string;
-  /** Files that this job put under the final name, or may have put there. */
-  readonly ours: BigIntStats[];
+  /** The written file, once it may have the final name. */
+  published?: BigIntStats;
+  /** The final name may be an empty file of ours. */
+  reserved: boolean;
 }
 
 /** The contract of `Store.save`, for a directory. */
@@ -35,10 +37,10 @@ export async function saveFile(directory: Directory, request: SaveRequest): Prom
     doing: `cannot save "${fileName}" in "${path}"`,
     temporaryPath: join(path, temporaryName(fileName, runId)),
     finalPath: join(path, fileName),
-    ours: [],
+    reserved: false,
   };
   if ((await factsOfFinal(job)) !== undefined) throw nameTaken(job);
-  const file = await onDisk(job.doing, () => fileSystem.open(job.temporaryPath, createOnly, 0o600));
+  const file = await openTemporary(job);
   try {
     const written = await fill(job, file);
     signal.throwIfAborted();
@@ -50,6 +52,17 @@ export async function saveFile(directory: Directory, request: SaveRequest): Prom
   } catch (error) {
     await leaveNothing(job, error);
     throw error;
+  }
+}
+
+async function openTemporary(job: Job): Promise<FileHandle> {
+  try {
+    return await job.directory.fileSystem.open(job.temporaryPath, createOnly, 0o600);
+  } catch (error) {
+    const failure = diskError(error, job.doing);
+    // Over a network it may have been made all the same. One that existed before is not ours.
+    if (!hasCode(error, "EEXIST")) await leaveNothing(job, failure);
+    throw failure;
   }
 }
 
@@ -104,7 +117,7 @@ async function writeWhole(job: Job, file: FileHandle, chunk: Uint8Array, positio
 async function publish(job: Job, written: BigIntStats): Promise<void> {
   const { fileSystem } = job.directory;
   try {
-    job.ours.push(written);
+    job.published = written;
     await fileSystem.link(job.temporaryPath, job.finalPath);
   } catch (error) {
     if (hasCode(error, ...noHardLinks)) return publishByRename(job);
@@ -119,20 +132,16 @@ async function publish(job: Job, written: BigIntStats): Promise<void> {
 /** Reserves the name with an empty file, because rename() would replace an existing one. An empty file is never listed. */
 async function publishByRename(job: Job): Promise<void> {
   const { fileSystem } = job.directory;
-  let reservation: FileHandle;
   try {
-    reservation = await fileSystem.open(job.finalPath, createOnly, 0o600);
+    job.reserved = true;
+    const reservation = await fileSystem.open(job.finalPath, createOnly, 0o600);
+    await reservation.close();
   } catch (error) {
-    throw hasCode(error, "EEXIST") ? nameTaken(job) : diskError(error, job.doing);
+    if (!hasCode(error, "EEXIST")) throw diskError(error, job.doing);
+    job.reserved = false;
+    throw nameTaken(job);
   }
-  await onDisk(job.doing, async () => {
-    try {
-      job.ours.push(await reservation.stat({ bigint: true }));
-    } finally {
-      await reservation.close();
-    }
-    await fileSystem.rename(job.temporaryPath, job.finalPath);
-  });
+  await onDisk(job.doing, () => fileSystem.rename(job.temporaryPath, job.finalPath));
 }
 
 /** Removes both names as far as they are ours.
@@ -141,15 +150,15 @@ async function leaveNothing(job: Job, cause: unknown): Promise<void> {
   const { fileSystem } = job.directory;
   const left: string[] = [];
   try {
-    const found = job.ours.length > 0 ? await factsOfFinal(job) : undefined;
-    if (found !== undefined && job.ours.some((one) => sameFile(found, one))) await fileSystem.unlink(job.finalPath);
+    if (await finalIsOurs(job)) await fileSystem.unlink(job.finalPath);
   } catch (error) {
     if (!hasCode(error, "ENOENT")) left.push(job.finalPath);
   }
   try {
     await fileSystem.unlink(job.temporaryPath);
   } catch (error) {
-    if (!hasCode(error, "ENOENT")) left.push(job.temporaryPath);
+    // Without a directory there is no file either.
+    if (!hasCode(error, "ENOENT", "ENOTDIR")) left.push(job.temporaryPath);
   }
   // Best effort: the failure to report is `cause`.
   await syncDirectory(job.directory).catch(() => undefined);
@@ -159,6 +168,13 @@ async function leaveNothing(job: Job, cause: unknown): Promise<void> {
     effect: "no snapshot was saved; earlier snapshots are unchanged",
     hints: left.map((path) => `remove "${path}"`),
   });
+}
+
+async function finalIsOurs(job: Job): Promise<boolean> {
+  if (job.published === undefined) return false;
+  const found = await factsOfFinal(job);
+  if (found === undefined) return false;
+  return sameFile(found, job.published) || (job.reserved && found.size === 0n);
 }
 
 async function factsOfFinal(job: Job): Promise<BigIntStats | undefined> {

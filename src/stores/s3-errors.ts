@@ -16,6 +16,12 @@ export class S3Failure extends Error {
   }
 }
 
+/** For a 200 that lacks what every S3 store answers: a proxy's page, which the SDK reads as an answer without fields. It
+ *  must never pass for "nothing there". */
+export function notFromS3(): S3Failure {
+  return new S3Failure("UnreadableAnswer", "this is not the answer of an S3 store", 200);
+}
+
 /** What a request was for, for messages. */
 export interface Purpose {
   /** `cannot store "x.tar.gz" in s3://bucket`. */

@@ -1,8 +1,7 @@
 /** What we know of one upload, and what a store says about one object. */
 import { HeadObjectCommand } from "@aws-sdk/client-s3";
-import { UserError } from "../base/errors.ts";
 import type { S3Connection } from "./s3-client.ts";
-import { isStatus } from "./s3-errors.ts";
+import { isStatus, notFromS3 } from "./s3-errors.ts";
 
 /** Name of the metadata that says whose an object is, so that an unclear ending can be resolved. */
 export const runIdKey = "kaa-run-id";
@@ -21,7 +20,7 @@ export interface Upload {
 export interface StoredObject {
   readonly sizeBytes: number;
   readonly modifiedAt: Date;
-  readonly etag: string | undefined;
+  readonly etag: string;
   /** Undefined in buckets without versions. */
   readonly versionId: string | undefined;
   readonly runId: string | undefined;
@@ -39,16 +38,18 @@ export async function lookUp(
 ): Promise<StoredObject | undefined> {
   const command = new HeadObjectCommand({ ...connection.bucket, Key: key, ChecksumMode: "ENABLED" });
   try {
-    const head = await connection.call({ ...how, permission: "s3:GetObject (and s3:ListBucket)" }, (client, options) =>
-      client.send(command, options),
-    );
-    if (head.ContentLength === undefined) throw new UserError("object-store", `${how.doing}: the store gave no size`);
+    const call = { ...how, permission: "s3:GetObject (and s3:ListBucket)" };
+    const head = await connection.call(call, async (client, options) => {
+      const answer = await client.send(command, options);
+      if (!answer.ETag || answer.ContentLength === undefined) throw notFromS3();
+      return { ...answer, etag: answer.ETag, sizeBytes: answer.ContentLength };
+    });
     const archivedAs = head.ArchiveStatus ?? (/^(GLACIER|DEEP_ARCHIVE)$/.exec(head.StorageClass ?? "") ?? [])[0];
     const restored = /ongoing-request="false"/.test(head.Restore ?? "");
     return {
-      sizeBytes: head.ContentLength,
+      sizeBytes: head.sizeBytes,
       modifiedAt: head.LastModified ?? new Date(0),
-      etag: head.ETag,
+      etag: head.etag,
       versionId: head.VersionId === "null" ? undefined : head.VersionId,
       runId: head.Metadata?.[runIdKey],
       crc32: head.ChecksumCRC32,

@@ -3,7 +3,7 @@
 import { CompleteMultipartUploadCommand } from "@aws-sdk/client-s3";
 import { UserError } from "../base/errors.ts";
 import type { S3Connection } from "./s3-client.ts";
-import { failureOf, isTransient, S3Failure } from "./s3-errors.ts";
+import { failureOf, isTransient, notFromS3 } from "./s3-errors.ts";
 import { lookUp, type StoredObject, type Upload } from "./s3-object.ts";
 import type { SentParts } from "./s3-parts.ts";
 
@@ -67,18 +67,14 @@ async function complete(
   const attemptMs = connection.timing.completeMs;
   const call = { doing, permission: "s3:PutObject", signal, budgetMs: 0, attemptMs, patient: true };
   try {
-    const answer = await connection.call(call, (client, options) => client.send(command, options));
-    if (answer.ETag) return undefined;
-    // 200 with an error document or an HTML page, which the SDK reads as an answer without any fields.
-    return unreadable();
+    await connection.call(call, async (client, options) => {
+      const { ETag } = await client.send(command, options);
+      if (!ETag) throw notFromS3();
+    });
+    return undefined;
   } catch (error) {
     if (error instanceof UserError) return error;
     throw error;
-  }
-
-  function unreadable(): UserError {
-    const cause = new S3Failure("UnreadableAnswer", "the answer is not that of an S3 store", 200);
-    return new UserError("object-store", `${doing}: ${connection.endpoint} gave an answer that is not S3's`, { cause });
   }
 }
 

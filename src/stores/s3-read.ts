@@ -29,7 +29,6 @@ export async function openObject(connection: S3Connection, fileName: string, sig
       hints: [`run: aws s3api restore-object ${names} --restore-request Days=7`],
     });
   }
-  if (found.etag === undefined) throw new UserError("object-store", `${doing}: the store gave no ETag for it`);
   const { sizeBytes, etag, versionId } = found;
   const pinned: Pinned = { connection, key: fileName, sizeBytes, etag, versionId, doing };
   return {

@@ -4,10 +4,10 @@
  *  Archives of any size go through a multipart upload, also those smaller than a part: only Complete publishes, and after
  *  an abort that ListParts confirms nothing can appear any more. A single PUT whose connection broke has no such end. */
 import { CreateMultipartUploadCommand, type CreateMultipartUploadCommandInput } from "@aws-sdk/client-s3";
-import { isOutcome, UserError } from "../base/errors.ts";
+import { isOutcome } from "../base/errors.ts";
 import { abortOtherUploads, discard } from "./s3-abort.ts";
 import type { S3Connection } from "./s3-client.ts";
-import { failureOf, isStatus, isUnclear, type S3Failure } from "./s3-errors.ts";
+import { failureOf, isStatus, isUnclear, notFromS3, type S3Failure } from "./s3-errors.ts";
 import { lookUp, runIdKey, type Upload } from "./s3-object.ts";
 import { sendParts } from "./s3-parts.ts";
 import { nameTaken, publish } from "./s3-publish.ts";
@@ -52,18 +52,20 @@ export async function createUpload(
   const create = async (checksums: Partial<CreateMultipartUploadCommandInput>) => {
     const metadata = { ContentType: "application/gzip", Metadata: { [runIdKey]: runId } };
     const command = new CreateMultipartUploadCommand({ ...connection.bucket, Key: key, ...metadata, ...checksums });
-    return await connection.call({ doing, permission: "s3:PutObject", signal, onRetry }, (client, options) =>
-      client.send(command, options),
-    );
+    const call = { doing, permission: "s3:PutObject", signal, onRetry };
+    return await connection.call(call, async (client, options) => {
+      const { UploadId, ChecksumType, ChecksumAlgorithm } = await client.send(command, options);
+      if (!UploadId) throw notFromS3();
+      return { id: UploadId, type: ChecksumType, algorithm: ChecksumAlgorithm };
+    });
   };
   try {
-    const answer = await create({ ChecksumAlgorithm: "CRC32", ChecksumType: "FULL_OBJECT" })
+    const { id, type, algorithm } = await create({ ChecksumAlgorithm: "CRC32", ChecksumType: "FULL_OBJECT" })
       .catch((error: unknown) => create(unlessRefused(error, { ChecksumAlgorithm: "CRC32" })))
       .catch((error: unknown) => create(unlessRefused(error, {})));
-    if (!answer.UploadId) throw new UserError("object-store", `${doing}: the store gave no upload id`);
-    const checksums = answer.ChecksumType === "FULL_OBJECT" ? "object" : answer.ChecksumAlgorithm ? "parts" : "none";
-    if (answerLost) await abortOtherUploads(connection, key, answer.UploadId);
-    return { key, id: answer.UploadId, runId, checksums, doing };
+    const checksums = type === "FULL_OBJECT" ? "object" : algorithm === undefined ? "none" : "parts";
+    if (answerLost) await abortOtherUploads(connection, key, id);
+    return { key, id, runId, checksums, doing };
   } catch (error) {
     const failure = failureOf(error);
     const mayBeOpen = answerLost || signal.aborted || (failure !== undefined && isUnclear(failure));

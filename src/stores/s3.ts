@@ -3,6 +3,7 @@ import { DeleteObjectCommand, ListObjectsV2Command, type ListObjectsV2CommandOut
 import { UserError } from "../base/errors.ts";
 import { prepareBucket } from "./s3-bucket.ts";
 import { S3Connection, type S3Options } from "./s3-client.ts";
+import { notFromS3 } from "./s3-errors.ts";
 import { lookUp } from "./s3-object.ts";
 import { openObject } from "./s3-read.ts";
 import { saveObject } from "./s3-upload.ts";
@@ -58,9 +59,11 @@ async function* list(connection: S3Connection, signal: AbortSignal): AsyncGenera
       EncodingType: "url",
       ...(token !== undefined && { ContinuationToken: token }),
     });
-    const page: ListObjectsV2CommandOutput = await connection.call(call, (client, options) =>
-      client.send(command, options),
-    );
+    const page = await connection.call(call, async (client, options) => {
+      const answer: ListObjectsV2CommandOutput = await client.send(command, options);
+      if (answer.IsTruncated === undefined) throw notFromS3();
+      return answer;
+    });
     const names = [
       ...(page.Contents ?? []).map(({ Key }) => Key),
       ...(page.CommonPrefixes ?? []).map(({ Prefix }) => Prefix),

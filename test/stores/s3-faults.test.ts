@@ -6,10 +6,10 @@ import type { Clock } from "../../src/stores/s3-retry.ts";
 import type { FakeAnswer } from "../fakes/s3-operations.ts";
 import { answer, change, type Fault, type FaultAction, hang, loseAnswer, refuse, reset } from "../fakes/s3-server.ts";
 import { contentOf, first, inChunks, listed, never, noise, request, second } from "./conformance.ts";
-import { bucket, type FakeUnderTest, fakeS3UnderTest } from "./places.ts";
+import { bucket, type FakeUnderTest, fakeS3UnderTest, impatient } from "./places.ts";
 
 // Most of these wait: for a budget to be used up, for a silent server.
-vi.setConfig({ maxConcurrency: 16 });
+vi.setConfig({ maxConcurrency: 16, testTimeout: 30_000 });
 const test = oneAfterAnother.concurrent;
 
 const bytes = noise(2 * 64 * 1024 + 1000);
@@ -28,7 +28,8 @@ async function place(options: Parameters<typeof fakeS3UnderTest>[0] & { readonly
 }
 
 async function placeWith(...faults: readonly Fault[]) {
-  const made = await place();
+  const silent = faults.some(({ action }) => action === hang);
+  const made = await place(silent ? { store: { timing: impatient } } : {});
   for (const fault of faults) made.server.fault(fault);
   return made;
 }
@@ -208,7 +209,9 @@ test("Complete that never ends is given up, and HEAD decides (S3-07)", async () 
     run();
     return "hang";
   };
-  await expectSaved(await placeWith({ operation: "CompleteMultipartUpload", action: doneInSilence }));
+  const done = await place({ store: { timing: impatient } });
+  done.server.fault({ operation: "CompleteMultipartUpload", action: doneInSilence });
+  await expectSaved(done);
   const under = await placeWith({ operation: "CompleteMultipartUpload", times: forever, action: hang });
   await expectRefused(under, { outcome: "deadline" });
   await expectNothing(under);
@@ -541,7 +544,7 @@ test("the region is named when a bucket is created, except us-east-1 (S3-18)", a
 });
 
 async function placeToRead(...faults: readonly Fault[]) {
-  const under = await place();
+  const under = await place({ store: { timing: { ...impatient, connectMs: 10_000 } } });
   await expectSaved(under);
   for (const fault of faults) under.server.fault(fault);
   return under;
@@ -647,6 +650,21 @@ test.each([
   const spoil = change((given) => ({ ...given, body: how(String(given.body)) }));
   under.server.fault({ operation: "ListObjectsV2", times: forever, action: spoil });
   await expect(listed(under.store)).rejects.toMatchObject({ outcome: "object-store" });
+});
+
+test("a proxy's page never passes for an empty listing, an absent object or an object (S3-21)", async () => {
+  const page = answer({ status: 200, body: "<html><body>Welcome</body></html>" });
+  const under = await placeToRead();
+  for (const times of [1, forever]) {
+    under.server.clearFaults();
+    under.server.fault({ operation: ["ListObjectsV2", "HeadObject"], times, action: page });
+    if (times === 1) expect(await listed(under.store)).toHaveLength(1);
+    else {
+      await expect(listed(under.store)).rejects.toMatchObject({ outcome: "object-store" });
+      await expect(under.store.open(first, never)).rejects.toMatchObject({ outcome: "object-store" });
+      await expect(under.store.remove(first, never)).rejects.toMatchObject({ outcome: "object-store" });
+    }
+  }
 });
 
 test("an archived object is told as such, and is read once it has been restored (S3-22)", async () => {
