@@ -39,7 +39,9 @@ const packages: Readonly<Record<string, RegExp>> = {
 
 function importsOf(path: string): readonly string[] {
   const text = readFileSync(join(root, path), "utf8");
-  return [...text.matchAll(/(?:from|import)\s*\(?\s*"([^"]+)"/g)].map((found) => found[1] ?? "");
+  return [...text.matchAll(/^(?:import|export)\b[^"]*? from "([^"]+)"|^import "([^"]+)"|\bimport\("([^"]+)"\)/gm)].map(
+    ([, named, bare, lazy]) => named ?? bare ?? lazy ?? "",
+  );
 }
 
 function folderOf(path: string): string {
