@@ -187,5 +187,6 @@ function checkCount(base: string, encoding: Encoding, counted: Omit<SourceCount,
     throw refuse(`${arrived.bytes} bytes arrived, the source counted ${stored.bytes}`);
   }
   if (stored.sha256 !== arrived.sha256) throw refuse(`the ${arrived.bytes} bytes that arrived are not those sent`);
+  if (encoding === "gzip" && stored.bytes === 0) throw refuse("nothing arrived, and that is no gzip");
   if (encoding === "identity" && !sameDigest(plain, stored)) throw refuse("the source contradicts itself");
 }

@@ -77,7 +77,9 @@ function headerOf(fields: Fields): Header {
 }
 
 function refuseFeature(value: JsonValue, place: string): string {
-  throw invalid(place, `a newer version of this program is needed, one that knows ${JSON.stringify(value)}`);
+  const feature = textElement(value, place);
+  const shown = /^[a-z0-9-]{1,64}$/.test(feature) ? `"${feature}"` : "a feature unknown to this one";
+  throw invalid(place, `a newer version of this program is needed, one that knows ${shown}`);
 }
 
 function instanceOf(value: JsonValue, place: string): InstanceEntry {
@@ -121,6 +123,8 @@ function streamOf(value: JsonValue, place: string): StreamEntry {
   if (stream.encoding === "identity" && !sameDigest(stream.plain, stream.stored)) {
     throw fields.refuse("plain", "differs from what is stored");
   }
+  if (stream.encoding === "gzip" && stream.stored.bytes === 0)
+    throw fields.refuse("stored", "nothing, and that is no gzip");
   const sizes = stream.segments.map((segment) => segment.bytes);
   if (sizes.length === 0) throw fields.refuse("segments", "none");
   if (sizes.length > 1 && sizes.includes(0)) throw fields.refuse("segments", "an empty one among others");

@@ -33,7 +33,7 @@ export interface WriteOptions {
   readonly dumps: readonly Dump[];
   /** Instances dumped at once. */
   readonly concurrency: number;
-  /** zlib's, 1 to 9, for streams that are not compressed by the pod; 6 when left out. */
+  /** zlib's, 0 (none) to 9, for streams that are not compressed by the pod; 6 when left out. */
   readonly compressionLevel?: number;
   readonly clusterVersion: string;
   /** Storages that were asked for and are not in this snapshot. Any makes it partial. */
