@@ -1,6 +1,7 @@
-# A CoreDNS with the six plugins the bed needs.
+# A CoreDNS with the six plugins that the bed needs.
 set -euo pipefail
-out=$1 version=$2
+version=1.12.4
+out=$1
 work=$(mktemp -d); trap 'rm -rf "$work"' EXIT; cd "$work"
 {
   printf 'package main\n\nimport (\n\t"github.com/coredns/coredns/coremain"\n'
@@ -8,6 +9,6 @@ work=$(mktemp -d); trap 'rm -rf "$work"' EXIT; cd "$work"
   printf ')\n\nfunc main() { coremain.Run() }\n'
 } >main.go
 printf 'module bedcoredns\n\ngo 1.24.0\n\nrequire github.com/coredns/coredns v%s\n' "$version" >go.mod
-export CGO_ENABLED=0 GOFLAGS="-mod=mod -modcacherw" GOTOOLCHAIN=local
+export GOFLAGS="-mod=mod -modcacherw"
 go get ./...
 go build -trimpath -ldflags '-s -w' -o "$out/coredns" .

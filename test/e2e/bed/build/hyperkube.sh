@@ -1,6 +1,7 @@
-# One binary for etcd, the control plane, kubelet, kube-proxy and kubectl, from the Go module k8s.io/kubernetes.
+# One program for etcd, the control plane, kubelet, kube-proxy and kubectl, from the Go module of Kubernetes.
 set -euo pipefail
-out=$1 version=$2 etcd=3.6.4 minor=${2#1.}
+version=1.34.4 etcd=3.6.4
+out=$1 minor=${version#1.}
 work=$(mktemp -d); trap 'rm -rf "$work"' EXIT; cd "$work"
 cat >main.go <<'G'
 package main
@@ -54,6 +55,7 @@ func main() {
 	os.Exit(cli.Run(c))
 }
 G
+# The module's own replacements point into its source tree, which the module lacks: replace by the published versions.
 curl -fsS "$(go env GOPROXY | cut -d, -f1)/k8s.io/kubernetes/@v/v$version.mod" -o k8s.mod
 {
   printf 'module hyperkube\n\ngo 1.24.0\n\ngodebug default=go1.24\n\nrequire (\n'
@@ -61,7 +63,7 @@ curl -fsS "$(go env GOPROXY | cut -d, -f1)/k8s.io/kubernetes/@v/v$version.mod" -
   grep -E '^\sk8s.io/[a-z-]+ => ' k8s.mod | awk -v v="v0.$minor" '{print "\t"$1" => "$1" "v}'
   echo ')'
 } >go.mod
-export CGO_ENABLED=0 GOFLAGS="-mod=mod -modcacherw" GOTOOLCHAIN=local
+export GOFLAGS="-mod=mod -modcacherw"
 go get ./...
 flags="-s -w"
 for package in k8s.io/component-base/version k8s.io/client-go/pkg/version; do
