@@ -32,6 +32,7 @@ export interface BackupPlan {
   /** zlib's level for what the pods do not compress themselves. */
   readonly compressionLevel: number;
   readonly tool: Header["tool"];
+  readonly retry: RetryPlan;
 }
 
 export interface BackupResult {
@@ -43,8 +44,13 @@ export interface BackupResult {
   readonly failures: readonly Failure[];
 }
 
-const attempts = 3;
-const retryPauseMs = 2000;
+/** How a dump that fails is tried again. */
+export interface RetryPlan {
+  readonly attempts: number;
+  readonly pauseMs: number;
+}
+
+export const defaultRetry: RetryPlan = { attempts: 3, pauseMs: 2000 };
 const dumpsSideBySide = 3;
 
 /** @throws UserError of the first failure when nothing could be published. */
@@ -111,7 +117,7 @@ async function publish(run: Run, ready: readonly Inspected[], failures: readonly
   const fileName = snapshotFileName(name, { partial: failures.length > 0 });
   let manifest: Manifest | undefined;
 
-  const dumps = ready.map((each) => dumpOf(each, scope));
+  const dumps = ready.map((each) => dumpOf(each, scope, plan.retry));
   const archive = writeSnapshot({
     header,
     dumps,
@@ -155,7 +161,7 @@ class DumpFailed extends Error {
 }
 
 /** One instance's dump, tried again when trying may help. */
-function dumpOf(inspected: Inspected, scope: Scope): Dump {
+function dumpOf(inspected: Inspected, scope: Scope, retry: RetryPlan): Dump {
   const { driver, instance, context, inspection } = inspected;
   const task = taskName(instance);
   return {
@@ -173,9 +179,9 @@ function dumpOf(inspected: Inspected, scope: Scope): Dump {
           signal.throwIfAborted();
           const failure = asUserError(error);
           const mayHelp = isOutcome(failure, "stream-lost", "storage-failed", "storage-not-ready", "cluster");
-          if (!mayHelp || attempt === attempts) throw new DumpFailed(inspected, failure);
+          if (!mayHelp || attempt === retry.attempts) throw new DumpFailed(inspected, failure);
           scope.reporter.warning(`${task}: attempt ${attempt} failed: ${failure.message}`);
-          await pause(retryPauseMs, undefined, { signal });
+          await pause(retry.pauseMs, undefined, { signal });
           output.restart();
         }
       }

@@ -1,6 +1,6 @@
 /** `create`: flags -> plan -> backup(). */
 import type { CommandModule } from "yargs";
-import { backup } from "../backup.ts";
+import { backup, defaultRetry } from "../backup.ts";
 import { outcomes, UserError } from "../base/errors.ts";
 import { findStorages, inspectAll, taskName } from "../storages.ts";
 import type { Session } from "./main.ts";
@@ -59,7 +59,13 @@ async function create(session: Session, parsed: CreateFlags): Promise<number> {
   const scope = scopeOf(cluster, parsed, io, reporter, parsed.compression);
   if (parsed["dry-run"] === true) return await dryRun(session, scope, chosen.storages);
   const store = await storeOf(parsed, scope.namespace, io, reporter);
-  const plan = { ...chosen, strict: parsed.strict === true, compressionLevel: level, tool: session.tool };
+  const plan = {
+    ...chosen,
+    strict: parsed.strict === true,
+    compressionLevel: level,
+    tool: session.tool,
+    retry: defaultRetry,
+  };
   const result = await backup(plan, scope, store);
   const { manifest, fileName, sizeBytes, failures, location } = result;
   if (parsed.output === "json") {

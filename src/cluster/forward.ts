@@ -44,6 +44,7 @@ class Forward extends Duplex {
 
   constructor(what: string, port: number) {
     super({ highWaterMark: 256 * 1024, allowHalfOpen: false });
+    this.on("error", () => {}); // kept for whoever reads or writes next; between two uses nobody may be listening
     this.what = what;
     this.#port = port;
   }

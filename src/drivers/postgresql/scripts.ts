@@ -143,7 +143,7 @@ begin
     end if;
     execute format('comment on role %I is %L', r ->> 'name', r ->> 'comment');
     if r ->> 'name' = current_user then continue; end if;
-    execute format('alter role %I with %s %s %s %s %s %s %s connection limit %s valid until %L', r ->> 'name',
+    execute format('alter role %I with %s %s %s %s %s %s %s connection limit %s %s', r ->> 'name',
       case when (r ->> 'superuser')::bool then 'superuser' else 'nosuperuser' end,
       case when (r ->> 'inherit')::bool then 'inherit' else 'noinherit' end,
       case when (r ->> 'createRole')::bool then 'createrole' else 'nocreaterole' end,
@@ -151,7 +151,11 @@ begin
       case when (r ->> 'login')::bool and not bar then 'login' else 'nologin' end,
       case when (r ->> 'replication')::bool then 'replication' else 'noreplication' end,
       case when (r ->> 'bypassRls')::bool then 'bypassrls' else 'nobypassrls' end,
-      (r ->> 'connectionLimit')::int, coalesce(r ->> 'validUntil', 'infinity'));
+      (r ->> 'connectionLimit')::int,
+      -- there is no way back to "never set"; infinity means the same
+      case when r ->> 'validUntil' is not null then format('valid until %L', r ->> 'validUntil')
+        when exists (select from pg_roles where rolname = r ->> 'name' and rolvaliduntil is not null) then 'valid until ''infinity'''
+        else '' end);
     if r ->> 'name' <> app_user then
       execute format('alter role %I password %L', r ->> 'name', r ->> 'password');
     end if;
