@@ -22,7 +22,7 @@ export async function discard(
     const left: string[] = [];
     const { Bucket } = connection.bucket;
     const names = `--bucket ${Bucket} --key ${upload.key}`;
-    if (!(await abortUntilGone(connection, upload, signal))) {
+    if ((await abortUntilGone(connection, upload, signal)) !== "gone") {
       left.push(`aws s3api abort-multipart-upload ${names} --upload-id ${upload.id}`);
     }
     if (mayBePublished && !(await removeIfOurs(connection, upload, signal))) {
@@ -39,12 +39,12 @@ export async function discard(
 
 /** Aborts until ListParts knows no such upload: a part that was on its way may land after the first abort (AWS API
  *  reference, AbortMultipartUpload).
- *  @returns false when that could not be shown before `signal` fired. */
+ *  @returns "unclear" when that could not be shown before `signal` fired. */
 export async function abortUntilGone(
   connection: S3Connection,
   upload: { readonly key: string; readonly id: string },
   signal: AbortSignal,
-): Promise<boolean> {
+): Promise<"gone" | "denied" | "unclear"> {
   const where = { ...connection.bucket, Key: upload.key, UploadId: upload.id };
   const doing = `cannot end an upload of "${upload.key}"`;
   const call = { doing, signal, budgetMs: 0, attemptMs: connection.timing.cleanupMs / 3 };
@@ -57,20 +57,20 @@ export async function abortUntilGone(
           client.send(new AbortMultipartUploadCommand(where), options),
         )
         .then(() => "done" as const, reasonToGoOn);
-      if (aborted === "denied") return false;
+      if (aborted === "denied") return "denied";
       if (aborted !== "failed") aborts++;
       const listed = await connection
         .call({ ...call, permission: "s3:ListMultipartUploadParts" }, (client, options) =>
           client.send(new ListPartsCommand(where), options),
         )
         .then(() => "there" as const, reasonToGoOn);
-      if (listed === "absent") return true;
+      if (listed === "absent") return "gone";
       // Who may not look can still repeat the abort, which then finds nothing, or nothing new.
-      if (listed === "denied" && (aborted === "absent" || aborts >= 2)) return true;
-      if (!(await patience.pause(signal))) return false;
+      if (listed === "denied" && (aborted === "absent" || aborts >= 2)) return "gone";
+      if (!(await patience.pause(signal))) return "unclear";
     }
   } catch (error) {
-    if (signal.aborted) return false;
+    if (signal.aborted) return "unclear";
     throw error;
   }
 

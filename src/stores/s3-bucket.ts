@@ -27,7 +27,9 @@ export async function prepareBucket(connection: S3Connection, signal: AbortSigna
 async function bucketExists(connection: S3Connection, signal: AbortSignal): Promise<boolean> {
   const call = { doing: `cannot use ${connection.location}`, permission: "s3:ListBucket", signal };
   try {
-    await connection.call(call, (client, options) => client.send(new HeadBucketCommand(connection.bucket), options));
+    const command = new HeadBucketCommand(connection.bucket);
+    const { BucketRegion } = await connection.call(call, (client, options) => client.send(command, options));
+    connection.useRegion(BucketRegion);
     return true;
   } catch (error) {
     if (isStatus(error, 404)) return false;
@@ -103,8 +105,13 @@ async function makePrivate(connection: S3Connection, signal: AbortSignal): Promi
 async function probe(connection: S3Connection, signal: AbortSignal): Promise<void> {
   const doing = `cannot write to ${connection.location}`;
   const upload = await createUpload(connection, { key: probeKey, runId: crypto.randomUUID(), doing, signal });
-  if (await withinBound(connection, (bound) => abortUntilGone(connection, upload, bound))) return;
-  throw new UserError("credentials", `${doing}: an upload cannot be ended: s3:AbortMultipartUpload is not allowed`, {
+  const ended = await withinBound(connection, (bound) => abortUntilGone(connection, upload, bound));
+  if (ended === "gone") return;
+  const [outcome, state] =
+    ended === "denied"
+      ? (["credentials", "s3:AbortMultipartUpload is not allowed"] as const)
+      : (["object-store", `${connection.endpoint} does not end it`] as const);
+  throw new UserError(outcome, `${doing}: an upload cannot be ended: ${state}`, {
     hints: [
       `aws s3api abort-multipart-upload --bucket ${connection.options.bucket} --key ${probeKey} --upload-id ${upload.id}`,
     ],
@@ -118,9 +125,9 @@ async function abortOrphans(connection: S3Connection, signal: AbortSignal): Prom
       const isOurs = isSnapshotFileName(upload.key) || upload.key === probeKey;
       const ageMs = upload.startedAt === undefined ? 0 : Date.now() - upload.startedAt.getTime();
       if (!isOurs || ageMs < orphanAgeMs) continue;
-      const gone = await withinBound(connection, (bound) => abortUntilGone(connection, upload, bound));
+      const ended = await withinBound(connection, (bound) => abortUntilGone(connection, upload, bound));
       const what = `an upload of "${upload.key}" that a killed run has left open (id ${upload.id})`;
-      connection.note(`${gone ? "ended" : "could not end"} ${what}`);
+      connection.note(`${ended === "gone" ? "ended" : "could not end"} ${what}`);
     }
   } catch (error) {
     // Not being able to look for them costs money at most.

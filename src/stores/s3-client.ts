@@ -1,7 +1,7 @@
 /** The connection to one bucket: how requests are signed, bounded in time, tried again and explained. */
 import { S3Client } from "@aws-sdk/client-s3";
 import { UserError } from "../base/errors.ts";
-import { explain, isTransient, type Purpose, type S3Failure, toS3Failure } from "./s3-errors.ts";
+import { explain, isTransient, outOfTime, type Purpose, S3Failure, toS3Failure } from "./s3-errors.ts";
 import { type Clock, defaultTiming, Patience, systemClock, type Timing } from "./s3-retry.ts";
 
 export interface S3Options {
@@ -59,6 +59,7 @@ export class S3Connection {
   readonly timing: Timing;
   readonly clock: Clock;
   #clients: { readonly prompt: S3Client; readonly patient: S3Client };
+  #region: string | undefined;
 
   constructor(options: S3Options) {
     this.options = options;
@@ -66,6 +67,7 @@ export class S3Connection {
     this.endpoint = options.endpoint === undefined ? "S3" : new URL(options.endpoint).host;
     this.timing = { ...defaultTiming, ...options.timing };
     this.clock = options.clock ?? systemClock;
+    this.#region = options.region ?? (options.endpoint === undefined ? undefined : "us-east-1");
     this.#clients = this.#makeClients();
   }
 
@@ -77,6 +79,13 @@ export class S3Connection {
 
   note(message: string): void {
     this.options.note?.(message);
+  }
+
+  /** Where AWS says that the bucket is. The SDK would follow a redirect anew for every part. */
+  useRegion(region: string | undefined): void {
+    if (this.options.endpoint !== undefined || region === undefined || region === this.#region) return;
+    this.#region = region;
+    this.#clients = this.#makeClients();
   }
 
   patience(budgetMs: number): Patience {
@@ -96,12 +105,12 @@ export class S3Connection {
         call.signal.throwIfAborted();
         if (error instanceof UserError) throw error;
         const failure = toS3Failure(error);
-        const mended = secondChance.test(failure.code) && !chancesUsed.has(failure.code);
-        if (mended) this.#mend(failure);
+        const maybeMended = secondChance.test(failure.code) && !chancesUsed.has(failure.code);
         chancesUsed.add(failure.code);
-        if (!(mended || isTransient(failure))) throw explain(failure, call, this.endpoint);
+        if (maybeMended) this.#mend(failure);
+        else if (!isTransient(failure)) throw explain(failure, call, this.endpoint);
         call.onRetry?.(failure);
-        if (!(await patience.pause(call.signal))) throw explain(failure, call, this.endpoint);
+        if (!maybeMended && !(await patience.pause(call.signal))) throw explain(failure, call, this.endpoint);
       }
     }
   }
@@ -122,7 +131,7 @@ export class S3Connection {
       return await send(client, { abortSignal: stop.signal });
     } catch (error) {
       if (!timedOut) throw error;
-      throw Object.assign(new Error(`no answer within ${attemptMs} ms`, { cause: error }), { name: "TimeoutError" });
+      throw new S3Failure(outOfTime, `it took more than ${attemptMs} ms`);
     } finally {
       clearTimeout(timer);
       call.signal.removeEventListener("abort", onAbort);
@@ -143,10 +152,9 @@ export class S3Connection {
   }
 
   #makeClient(idleMs: number): S3Client {
-    const { region, endpoint, forcePathStyle, credentials, profile } = this.options;
-    const usedRegion = region ?? (endpoint === undefined ? undefined : "us-east-1");
+    const { endpoint, forcePathStyle, credentials, profile } = this.options;
     return new S3Client({
-      ...(usedRegion !== undefined && { region: usedRegion }),
+      ...(this.#region !== undefined && { region: this.#region }),
       ...(endpoint !== undefined && { endpoint, forcePathStyle: forcePathStyle ?? true }),
       ...(endpoint === undefined && forcePathStyle !== undefined && { forcePathStyle }),
       ...(credentials !== undefined && { credentials }),

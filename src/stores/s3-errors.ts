@@ -61,7 +61,11 @@ function withoutKeys(message: string): string {
     .slice(0, 300);
 }
 
+/** Of a failure that came from the bound of one attempt. */
+export const outOfTime = "OutOfTime";
+
 const transientCodes = new Set([
+  outOfTime,
   "InternalError",
   "OperationAborted",
   "RequestTimeout",
@@ -132,9 +136,11 @@ function outcomeOf(failure: S3Failure, { permission }: Purpose, endpoint: string
     const words = message === "" || message === "UnknownError" ? "" : ` (${message})`;
     return ["credentials", `access denied: ${permission} is not allowed, or the bucket is not ours${words}`];
   }
+  if (code === "NoSuchUpload") return ["object-store", "the store has lost the upload, or somebody has ended it"];
   if (code === "NoSuchBucket") return ["not-found", "there is no such bucket"];
   if (status === 404) return ["not-found", "there is no such object"];
   if (status === 301 || code === "PermanentRedirect") return ["object-store", "the bucket is in another region"];
+  if (message === "Region is missing") return ["usage", "no region is known; set AWS_REGION"];
   if (status !== undefined) return ["object-store", `${endpoint} answered ${status} ${code}: ${message}`];
   if (/CERT|SELF_SIGNED|UNABLE_TO|ALTNAME|ERR_TLS|ERR_SSL|EPROTO/.test(code)) {
     return ["object-store", `the certificate of ${endpoint} is not trusted: ${message}`];

@@ -3,7 +3,7 @@
 import { CompleteMultipartUploadCommand } from "@aws-sdk/client-s3";
 import { UserError } from "../base/errors.ts";
 import type { S3Connection } from "./s3-client.ts";
-import { failureOf, isTransient, notFromS3 } from "./s3-errors.ts";
+import { failureOf, isTransient, notFromS3, outOfTime } from "./s3-errors.ts";
 import { lookUp, type StoredObject, type Upload } from "./s3-object.ts";
 import type { SentParts } from "./s3-parts.ts";
 
@@ -14,8 +14,10 @@ const looks = 4;
  *  @throws UserError `busy` when another object has the name, `deadline` when the store does not answer in time. */
 export async function publish(connection: S3Connection, upload: Upload, sent: SentParts): Promise<StoredObject> {
   const { signal } = new AbortController();
-  const patience = connection.patience(connection.timing.transferBudgetMs);
-  const head = () => lookUp(connection, upload.key, { doing: upload.doing, signal });
+  // As long as a part is tried again: a whole archive is at stake.
+  const budgetMs = connection.timing.transferBudgetMs;
+  const patience = connection.patience(budgetMs);
+  const head = () => lookUp(connection, upload.key, { doing: upload.doing, signal, budgetMs });
   let conditional = true;
   while (true) {
     const refusal = await complete(connection, upload, { sent, conditional, signal });
@@ -27,10 +29,9 @@ export async function publish(connection: S3Connection, upload: Upload, sent: Se
       conditional = false;
       continue;
     }
-    // 412 and 409: somebody else was publishing the name, and is gone again.
     const failure = failureOf(refusal);
     const mayRepeat = failure !== undefined && isTransient(failure) && (await patience.pause(signal));
-    if (!mayRepeat) throw failure?.code === "TimeoutError" ? tooSlow(refusal) : refusal;
+    if (!mayRepeat) throw failure?.code === outOfTime ? tooSlow(refusal) : refusal;
   }
 
   /** Old releases of some stores show a new object only after a moment. */

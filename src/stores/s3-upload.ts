@@ -19,16 +19,16 @@ export async function saveObject(connection: S3Connection, request: SaveRequest)
   requireSnapshotFileName(fileName);
   signal.throwIfAborted();
   const doing = `cannot store "${fileName}" in ${connection.location}`;
-  const refuseIfTaken = async () => {
-    if ((await lookUp(connection, fileName, { doing, signal })) !== undefined) throw nameTaken(doing);
+  const refuseIfTaken = async (budgetMs: number) => {
+    if ((await lookUp(connection, fileName, { doing, signal, budgetMs })) !== undefined) throw nameTaken(doing);
   };
-  await refuseIfTaken();
+  await refuseIfTaken(connection.timing.requestBudgetMs);
   const upload = await createUpload(connection, { key: fileName, runId, doing, signal });
   let mayBePublished = false;
   try {
     const sent = await sendParts(connection, upload, request);
     // Once more, for stores that ignore If-None-Match.
-    await refuseIfTaken();
+    await refuseIfTaken(connection.timing.transferBudgetMs);
     mayBePublished = true;
     const stored = await publish(connection, upload, sent);
     signal.throwIfAborted();

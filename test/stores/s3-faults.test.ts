@@ -322,6 +322,19 @@ test.each(troubles)("an abort that meets %s is repeated (S3-12)", async (_name, 
   await expectNothing(under);
 });
 
+test("an upload that somebody has ended is a failure of the store, not a missing snapshot (S3-12)", async () => {
+  const under = await place();
+  const endFirst: FaultAction = (run, { query }) => {
+    under.server.bucket(bucket).uploads.delete(query.get("uploadId") ?? "");
+    return run();
+  };
+  for (const operation of ["UploadPart", "CompleteMultipartUpload"] as const) {
+    under.server.fault({ operation, action: endFirst });
+    await expectRefused(under, { outcome: "object-store", message: /lost the upload/ });
+    await expectNothing(under);
+  }
+});
+
 test("an abort by one who may not list parts is repeated once, to be sure (S3-12)", async () => {
   const denied = refuse(403, "AccessDenied");
   const under = await placeWith(brokenPart, { operation: "ListParts", times: forever, action: denied });
@@ -418,6 +431,7 @@ test("10,000 parts reach 5 TiB, at 16 MiB up to 100 GiB (S3-14)", () => {
 
 test("credentials that expire during the upload are asked for once more (S3-15)", async () => {
   await expectSaved(await placeWith({ operation: "UploadPart", nth: 2, action: refuse(400, "ExpiredToken") }));
+  await expectSaved(await placeWith({ operation: "CompleteMultipartUpload", action: refuse(400, "ExpiredToken") }));
   const under = await placeWith({ operation: "UploadPart", times: forever, action: refuse(400, "ExpiredToken") });
   await expectRefused(under, { outcome: "credentials", message: /session token has expired/ });
   await expectNothing(under);
@@ -498,6 +512,15 @@ test("two runs may create the bucket at once; it is private and forgets uploads 
   expect(settings.get("publicAccessBlock")).toContain("<RestrictPublicBuckets>true</RestrictPublicBuckets>");
   expect(settings.get("lifecycle")).toContain("<DaysAfterInitiation>2</DaysAfterInitiation>");
   await expectSaved(under);
+});
+
+test("prepare() tells a store that does not end uploads from a missing right (S3-16)", async () => {
+  const under = await placeWith({
+    operation: "AbortMultipartUpload",
+    times: forever,
+    action: refuse(500, "InternalError"),
+  });
+  await expect(under.store.prepare(never)).rejects.toMatchObject({ outcome: "object-store" });
 });
 
 test("a bucket that another run creates between our HEAD and our PUT is used (S3-18)", async () => {
