@@ -1,6 +1,7 @@
 /** Faults of an S3 store, by the numbers of the fault catalogue (S3-01 to S3-24). */
 import { afterAll, expect, test as oneAfterAnother, vi } from "vitest";
 import { UserError } from "../../src/base/errors.ts";
+import { explain, isTransient, toS3Failure } from "../../src/stores/s3-errors.ts";
 import { partSizeBytes } from "../../src/stores/s3-parts.ts";
 import type { Clock } from "../../src/stores/s3-retry.ts";
 import type { FakeAnswer } from "../fakes/s3-operations.ts";
@@ -732,6 +733,13 @@ test.each(["ftp://host", "no url", "https://user:secret@host"])(
     await expect(place({ store: { endpoint } })).rejects.not.toThrow("secret");
   },
 );
+
+test("a certificate that is not trusted is told as such, and not tried again (S3-24)", () => {
+  const error = Object.assign(new Error("self-signed certificate"), { code: "DEPTH_ZERO_SELF_SIGNED_CERT" });
+  const purpose = { doing: "cannot use s3://b", permission: "s3:ListBucket" };
+  expect(explain(error, purpose, "host:9000").message).toContain("the certificate of host:9000 is not trusted");
+  expect(isTransient(toS3Failure(error))).toBe(false);
+});
 
 test("a store that cannot be reached is named, within the budget (S3-01)", async () => {
   const under = await place({ store: { endpoint: "http://127.0.0.1:9" } });
