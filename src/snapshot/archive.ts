@@ -3,7 +3,7 @@ import { UserError } from "../base/errors.ts";
 import { compressEntry } from "./entry.ts";
 import type { Member } from "./gzip.ts";
 import { Handover } from "./handover.ts";
-import { maxSegments, segmentBytes } from "./limits.ts";
+import { maxEntries, segmentBytes } from "./limits.ts";
 import type { Segment } from "./toc.ts";
 
 /** One tar entry on its way into the file. */
@@ -12,8 +12,6 @@ export interface NewEntry {
   /** Must not change until `onCompressed`. */
   readonly content: Uint8Array;
   readonly level: number;
-  /** Asked when its turn has come; an entry that nobody wants any more is left out. */
-  readonly isWanted: () => boolean;
   readonly onCompressed: () => void;
   readonly onPlaced: (segment: Segment) => void;
 }
@@ -27,7 +25,7 @@ export class Archive implements AsyncIterable<Uint8Array> {
   readonly #modifiedAt: Date;
   readonly #underWay = new Handover<{ readonly entry: NewEntry; readonly member: Promise<Member> }>(threads);
   #sizeBytes = 0;
-  #segments = 0;
+  #entries = 1; // header.json
 
   constructor(modifiedAt: Date) {
     this.#modifiedAt = modifiedAt;
@@ -62,10 +60,18 @@ export class Archive implements AsyncIterable<Uint8Array> {
   async *[Symbol.asyncIterator](): AsyncGenerator<Uint8Array, void, void> {
     for await (const { entry, member } of this.#underWay) {
       const compressed = await member;
-      if (!entry.isWanted()) continue;
+      this.#countEntry();
       entry.onPlaced(this.place(compressed, entry.content.byteLength));
       yield* compressed.pieces;
     }
+  }
+
+  /** Gives the member its place: behind all that have one. The caller puts it out next.
+   *  @param bytes size of the content in it. */
+  place({ digest }: Member, bytes: number): Segment {
+    const segment = { offset: this.#sizeBytes, length: digest.bytes, sha256: digest.sha256, bytes };
+    this.#sizeBytes += digest.bytes;
+    return segment;
   }
 
   async #compress({ path, content, level, onCompressed }: NewEntry): Promise<Member> {
@@ -75,14 +81,10 @@ export class Archive implements AsyncIterable<Uint8Array> {
     return member;
   }
 
-  /** Gives the member its place: behind all that have one. The caller puts it out next.
-   *  @param bytes size of the content in it. */
-  place({ digest }: Member, bytes: number): Segment {
-    const segment = { offset: this.#sizeBytes, length: digest.bytes, sha256: digest.sha256, bytes };
-    this.#sizeBytes += digest.bytes;
-    this.#segments += 1;
-    if (this.#segments <= maxSegments) return segment;
-    const limit = `more than ${maxSegments} segments of ${segmentBytes} bytes`;
+  #countEntry(): void {
+    this.#entries += 1;
+    if (this.#entries <= maxEntries) return;
+    const limit = `more than ${maxEntries} segments of ${segmentBytes} bytes`;
     throw new UserError("deadline", `cannot write the snapshot: ${limit}`);
   }
 }

@@ -1,5 +1,5 @@
 import { invalid } from "./fields.ts";
-import { maxHeaderBytes, maxOpenStreams, maxSegments } from "./limits.ts";
+import { maxEntries, maxHeaderBytes, maxOpenStreams } from "./limits.ts";
 import { entryBase, entryPath } from "./path.ts";
 import type { InstanceEntry, Manifest, Segment, StreamEntry } from "./toc.ts";
 
@@ -35,7 +35,7 @@ export function fileOrder(manifest: Manifest, endOffset: number): Entry[] {
     }
   }
   entries.sort((a, b) => a.segment.offset - b.segment.offset);
-  if (entries.length > maxSegments) throw invalid(manifestPath, `more than ${maxSegments} segments`);
+  if (entries.length > maxEntries) throw invalid(manifestPath, `more than ${maxEntries} entries`);
   if (entries[0]?.path !== headerPath) throw invalid(manifestPath, `"${headerPath}" is not the first entry`);
   if (manifest.headerSegment.bytes > maxHeaderBytes) throw invalid(manifestPath, `"${headerPath}" is too large`);
   checkCover(entries, endOffset);

@@ -10,8 +10,8 @@ export const segmentBytes = 8 * mebibyte;
 /** One gzip member that holds a segment. Deflate's worst case adds five bytes to each 16 KiB; the rest is the tar header. */
 export const maxMemberBytes = segmentBytes + mebibyte;
 
-/** Segments in one snapshot: 8 TB, and six digits number them all, so that a shell's `*` sorts them. */
-export const maxSegments = 1_000_000;
+/** Entries before the manifest: 8 TB of segments, and six digits number them all, so that a shell's `*` sorts them. */
+export const maxEntries = 1_000_000;
 
 export const maxHeaderBytes = 64 * kibibyte;
 export const maxManifestBytes = 256 * mebibyte;
@@ -19,7 +19,7 @@ export const maxManifestBytes = 256 * mebibyte;
 /** Nesting of a manifest; `facts` are the only part whose depth the format does not fix. */
 export const maxJsonDepth = 64;
 
-/** Values in a manifest: `maxSegments` times the five of a segment, and room for the rest. */
+/** Values in a manifest: `maxEntries` times the five of a segment, and room for the rest. */
 export const maxJsonValues = 8_000_000;
 
 /** A stream's name: 1024 bytes (the longest key of an object store), each written as %XX. */

@@ -153,7 +153,6 @@ export class InstanceOutput {
         path,
         content,
         level: source.encoding === "identity" ? this.#context.compressionLevel : 0,
-        isWanted: () => !attempt.isDiscarded,
         onCompressed,
         onPlaced(segment) {
           segments.push(segment);

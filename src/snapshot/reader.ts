@@ -22,9 +22,9 @@ export type { OnProgress } from "./verify.ts";
  *  is damaged, and what the source throws. */
 export interface Snapshot {
   readonly manifest: Manifest;
-  /** Reads every byte of the file, once and in order, and checks all of it. Memory: about 50 MiB. */
+  /** Reads every byte of the file, once and in order, and checks all of it. Memory: at most 80 MiB. */
   verifyAll(signal: AbortSignal, onProgress?: OnProgress): Promise<void>;
-  /** Checks the streams of some of the manifest's instances, and reads nothing else. Memory: about 50 MiB. */
+  /** Checks the streams of some of the manifest's instances, and reads nothing else. Memory: at most 80 MiB. */
   verifyInstances(instances: readonly InstanceEntry[], signal: AbortSignal, onProgress?: OnProgress): Promise<void>;
   /** A stream's bytes as stored (still encoded). Each segment is checked before it is given out; ends only when all of them,
    *  and the whole, were right. */
@@ -138,7 +138,7 @@ async function readManifest(
     segment.offset + segment.length + footerBytes === source.sizeBytes &&
     segment.bytes <= maxManifestBytes &&
     segment.length <= maxManifestBytes + maxMemberBytes;
-  if (!isPossible) throw invalid("the footer", "cannot be true");
+  if (!isPossible) throw invalid("the footer", "does not fit the file: something was cut off or added");
 
   const missing = start - segment.offset;
   const member =

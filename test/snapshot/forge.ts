@@ -1,12 +1,14 @@
 /** Forged snapshots: files that are right in every hash and length, and wrong in one point of their meaning. */
 import { crc32, deflateRawSync } from "node:zlib";
 import { digestOf } from "../../src/base/bytes.ts";
+import { isOutcome } from "../../src/base/errors.ts";
 import { compressEntry } from "../../src/snapshot/entry.ts";
 import { encodeFooter, footerBytes } from "../../src/snapshot/footer.ts";
 import { parseSnapshotFileName } from "../../src/snapshot/name.ts";
+import { openSnapshot } from "../../src/snapshot/reader.ts";
 import { tarEnd } from "../../src/snapshot/tar.ts";
 import type { Encoding, Segment, StreamEntry } from "../../src/snapshot/toc.ts";
-import { facts, header, type MadeFile } from "./make.ts";
+import { facts, fileOf, header, type MadeFile, never } from "./make.ts";
 
 export const fileName = `${header.name}.tar.gz`;
 
@@ -130,4 +132,27 @@ export function slices(base: string, content: Buffer, sliceBytes: number): Forge
     entries.push({ path, content: content.subarray(at, at + sliceBytes) });
   }
   return entries;
+}
+
+/** A file of one stream in three segments; `change` may put its entries in another order, or others in their places. */
+export async function threeSegments(
+  content: Buffer,
+  change: (entries: ForgedEntry[]) => readonly ForgedEntry[],
+): Promise<Forged> {
+  const sliceBytes = content.byteLength / 3;
+  const entries = [headerEntry(), ...slices("postgresql/kaa-postgresql/a", content, sliceBytes)];
+  const { body, segments } = await lay(change(entries));
+  return close(body, manifestOf({ headerSegment: segments[0], streams: [streamOf("a", content, segments.slice(1))] }));
+}
+
+/** The message with which a file is refused; "accepted" if it is not. */
+export async function refusal(file: Forged): Promise<string> {
+  try {
+    const snapshot = await openSnapshot(fileOf(file), never);
+    await snapshot.verifyAll(never);
+    return "accepted";
+  } catch (error) {
+    if (!isOutcome(error, "invalid-snapshot")) throw error;
+    return error.message;
+  }
 }

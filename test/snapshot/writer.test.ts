@@ -235,6 +235,39 @@ describe("when a dump fails", () => {
     await expect(whole(archive)).rejects.toBe(failure);
   });
 
+  test("a source that trickles and heeds no signal is left, too", async () => {
+    const deaf = doing(
+      (output) =>
+        output.stream("trickle", {
+          encoding: "identity",
+          bytes: (async function* () {
+            for (let chunks = 0; chunks < 10_000; chunks += 1) {
+              await pause(1);
+              yield content;
+            }
+            throw new Error("read to its end");
+          })(),
+          finish: () => Promise.reject(new Error("not reached")),
+        }),
+      "mongodb",
+    );
+    const events: unknown[] = [];
+    const watched: Dump = {
+      ...deaf,
+      async run(output, signal) {
+        try {
+          return await deaf.run(output, signal);
+        } catch (error) {
+          events.push(error);
+          throw error;
+        }
+      },
+    };
+    const failing = doing(() => Promise.reject(failure));
+    await expect(make([watched, failing], { concurrency: 2 })).rejects.toBe(failure);
+    expect(events).toEqual([failure]);
+  });
+
   test("a second failure does not replace the first", async () => {
     const second = doing(async (_, signal) => {
       await aborted(signal);
