@@ -19,6 +19,14 @@ for (const [signal, reason] of Object.entries(reasons)) {
 process.stdout.on("error", () => {});
 process.stderr.on("error", () => {});
 
+// Buffers of megabytes pass through here by the thousand. bun's collector counts only the small objects that own them and
+// runs late (350 MiB where 160 do, measured with 1.4.5), so it is asked to; Node counts them.
+const collector = (globalThis as { Bun?: { gc(force: boolean): void } }).Bun;
+const memoryWorthCollecting = 120 * 1024 * 1024;
+setInterval(() => {
+  if (process.memoryUsage.rss() > memoryWorthCollecting) collector?.gc(true);
+}, 100).unref();
+
 const isCi = Boolean(process.env["CI"]);
 process.exit(
   await run(process.argv.slice(2), {

@@ -3,7 +3,7 @@
 import { isOutcome, UserError } from "../base/errors.ts";
 import type { JsonValue } from "../base/json.ts";
 import { runForText, type Target } from "../cluster/cluster.ts";
-import { chooseTarget, dumpStream, feedStream, requireEnd, reword, runForJson } from "./commands.ts";
+import { chooseTarget, dumpStream, feedStream, outputEncoding, requireEnd, reword, runForJson } from "./commands.ts";
 import type {
   Backup,
   BackupStream,
@@ -100,9 +100,9 @@ async function dump(instance: Instance, output: DumpOutput, context: Context): P
           script,
           args,
           secrets: secrets(context),
-          outputEncoding: context.compression === "pod" ? "gzip" : "identity",
+          outputEncoding: outputEncoding(context),
         },
-        ...(context.compression !== "pod" && { check: (bytes) => requireEnd(bytes, endMark, name) }),
+        ...(outputEncoding(context) === "identity" && { check: (bytes) => requireEnd(bytes, endMark, name) }),
       }),
     );
   await dumpTo("accounts.sql", scripts.accountsScript, []);

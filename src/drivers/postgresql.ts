@@ -4,7 +4,7 @@ import { isOutcome, UserError } from "../base/errors.ts";
 import type { JsonValue } from "../base/json.ts";
 import type { Target } from "../cluster/cluster.ts";
 import { runForText } from "../cluster/cluster.ts";
-import { chooseTarget, dumpStream, feedStream, requireEnd, reword, runForJson } from "./commands.ts";
+import { chooseTarget, dumpStream, feedStream, outputEncoding, requireEnd, reword, runForJson } from "./commands.ts";
 import {
   type Backup,
   type BackupStream,
@@ -129,7 +129,7 @@ async function dump(instance: Instance, output: DumpOutput, context: Context): P
           ...command,
           script: scripts.dumpScript,
           args: [conninfo(name)],
-          outputEncoding: context.compression === "pod" ? "gzip" : "identity",
+          outputEncoding: outputEncoding(context),
         },
       }),
     );
