@@ -16,7 +16,7 @@ export class Fields {
   }
 
   any(key: string): JsonValue {
-    const value = Object.hasOwn(this.#values, key) ? this.#values[key] : undefined;
+    const value = this.#values[key];
     if (value === undefined) throw this.refuse(key, "missing");
     return value;
   }

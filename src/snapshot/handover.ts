@@ -3,7 +3,6 @@
 export class Handover<T> implements AsyncIterable<T> {
   readonly #capacity: number;
   readonly #items: T[] = [];
-  #lastInLine: Promise<void> = Promise.resolve();
   #changed = Promise.withResolvers<void>();
   #ended: { readonly error?: unknown } | undefined;
 
@@ -14,18 +13,11 @@ export class Handover<T> implements AsyncIterable<T> {
   /** Waits for room, then makes the item and leaves it.
    *  @throws what `fail` was given. */
   async put(make: () => T): Promise<void> {
-    const before = this.#lastInLine;
-    const mine = Promise.withResolvers<void>();
-    this.#lastInLine = mine.promise;
-    try {
-      await before;
-      while (this.#ended === undefined && this.#items.length >= this.#capacity) await this.#changed.promise;
-      if (this.#ended !== undefined) throw this.#ended.error ?? new Error("the line has ended");
-      this.#items.push(make());
-      this.#wake();
-    } finally {
-      mine.resolve();
-    }
+    // Those who wait wake up in the order in which they came: the first takes the room, the others wait again.
+    while (this.#ended === undefined && this.#items.length >= this.#capacity) await this.#changed.promise;
+    if (this.#ended !== undefined) throw this.#ended.error ?? new Error("the line has ended");
+    this.#items.push(make());
+    this.#wake();
   }
 
   /** No more items will come; the consumer gets those that are left. */

@@ -30,6 +30,17 @@ describe("a line", () => {
     expect(taken).toEqual([1, 2, 3, 4, 5]);
   });
 
+  test("serves everybody in turn, also those who come again and again", async () => {
+    const line = new Handover<string>(2);
+    const producer = async (name: string) => {
+      for (let time = 0; time < 10; time += 1) await line.put(() => name);
+    };
+    void Promise.all(["a", "b", "c", "d", "e"].map(producer)).then(() => line.end());
+    const taken = await all(line);
+    for (let at = 2; at + 5 <= 45; at += 1) expect(new Set(taken.slice(at, at + 5)).size).toBeGreaterThanOrEqual(4);
+    expect(taken).toHaveLength(50);
+  });
+
   test("gives the consumer what was left when it ends", async () => {
     const line = new Handover<number>(3);
     await line.put(() => 1);

@@ -150,6 +150,7 @@ describe("reading a part", () => {
       end += lengthBytes;
     }
     expect(end).toBe(file.sizeBytes);
+    expect(file.reads).toHaveLength(2); // all entries, and the footer
     expect(progress).toEqual(progress.toSorted((a, b) => a - b));
     expect(progress.at(-1)).toBe(file.sizeBytes);
   });

@@ -385,7 +385,7 @@ describe("the manifest", () => {
       serverVersion: "PostgreSQL 15.18",
       counts: { databases: 3, rows: 0, ["__proto__"]: 1 },
       warnings: ["not point-in-time"],
-      facts: { roles: ["app"], nested: [{ a: null }] },
+      facts: { roles: ["app"], nested: [{ a: null }], text: `\\"${"[".repeat(100)}\\` },
     };
     const dumps: Dump[] = [
       { storage: "postgresql", instance: "a", run: async () => report },
@@ -409,6 +409,13 @@ describe("the manifest", () => {
     for await (const _ of archive) hadItBeforeTheLast = manifest !== undefined;
     expect(hadItBeforeTheLast).toBe(true);
   });
+});
+
+test("a manifest that could not be read back is not written", async () => {
+  const content = gzipSync("rows");
+  const plain = { bytes: Number.NaN, sha256: right.sha256 };
+  const dump = dumpOf("vault", "v", { name: "a", content, encoding: "gzip", plain });
+  await expect(make([dump])).rejects.toThrow(/the manifest of the snapshot could not be read back/);
 });
 
 test.each([
