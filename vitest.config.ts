@@ -6,6 +6,7 @@ export default defineConfig({
       {
         test: {
           name: "unit",
+          testTimeout: 30_000,
           include: ["test/{base,cluster,cli,drivers,snapshot,stores,plugin}/**/*.test.ts", "test/*.test.ts"],
         },
       },

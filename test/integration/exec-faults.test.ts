@@ -137,8 +137,8 @@ function someFault(next: () => number): { at: number; fault: ExecFault } {
   const position = next();
   const inDump = !["no-status", "bad-status", "lose-last-frame"].includes(kind);
   const at = inDump ? 3 + Math.floor(next() * 2) : Math.floor(next() * 6);
-  // swap needs a frame behind the one it holds back; a dump has about 29
-  return { at, fault: inDump ? { kind, afterBytes: Math.floor(position * 800_000) } : ({ kind } as ExecFault) };
+  // swap needs a frame behind the one it holds back; a dump has about 22
+  return { at, fault: inDump ? { kind, afterBytes: Math.floor(position * 600_000) } : ({ kind } as ExecFault) };
 }
 
 test(`${runs} backups over failing connections publish nothing and leave nothing (seed ${seed})`, async () => {
