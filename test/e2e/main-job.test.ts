@@ -114,7 +114,9 @@ describe("recovery by hand", () => {
     const backup = join(folder, "backup");
     const [fileName = ""] = readdirSync(backup);
     execFileSync("tar", ["xzf", join(backup, fileName), "-C", folder]);
-    const dump = execFileSync("sh", ["-c", "cat postgresql/kaa-postgresql/databases/appdb.dump.gz.?????? | gunzip"], { cwd: folder });
+    const dump = execFileSync("sh", ["-c", "cat postgresql/kaa-postgresql/databases/appdb.dump.gz.?????? | gunzip"], {
+      cwd: folder,
+    });
     writeFileSync(join(folder, "appdb.dump"), dump);
     await run("kubectl", ["-n", "stage-kaa", "cp", join(folder, "appdb.dump"), "kaa-postgresql-0:/tmp/appdb.dump"]);
     await inPod(
