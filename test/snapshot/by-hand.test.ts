@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { gzipSync } from "node:zlib";
+import { list } from "tar";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { digestOf } from "../../src/base/bytes.ts";
 import { segmentBytes } from "../../src/snapshot/limits.ts";
@@ -68,9 +69,10 @@ test("tar lists regular files of nobody's, all of the time when the run began", 
   expect(paths).toHaveLength(2 + 3 + 1 + 1 + 1 + 4);
 });
 
-test("a tar that knows no GNU extension opens it, too", async () => {
-  const { stdout } = await run("busybox", ["tar", "-tzf", made.fileName], { cwd: folder });
-  expect(stdout.trimEnd().split("\n").at(-1)).toBe("manifest.json");
+test("a tar of another make opens it, too, and finds nothing to warn of", async () => {
+  const paths: string[] = [];
+  await list({ file: join(folder, made.fileName), strict: true, onReadEntry: (entry) => void paths.push(entry.path) });
+  expect(paths.at(-1)).toBe("manifest.json");
 });
 
 test("cat joins the segments of a stream, and not those of its neighbour", async () => {
