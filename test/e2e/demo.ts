@@ -66,7 +66,7 @@ async function showContents(): Promise<void> {
     const text = await inPod(
       "production-kaa",
       storage,
-      sql.replace("mariadb $at", 'mariadb $at --init-command="set session group_concat_max_len = 1e9"'),
+      sql.replace("mariadb $at", 'mariadb $at --init-command="set session group_concat_max_len = 1000000000"'),
     ).catch((error: Error) => `gone: ${error.message.trim().split("\n").at(-2) ?? error.message}`);
     process.stdout.write(`${storage}: ${text.trim()}\n`);
   }
