@@ -21,7 +21,7 @@ key() { cat "$@" | sha256sum | cut -c1-12; }
 # program NAME: the folder with a program that build/NAME.sh compiles from its Go module.
 program() {
   local recipe=$here/build/$1.sh
-  made "$1" "$(sed -n 's/^version=\([^ ]*\).*/\1/p' "$recipe")-$(key "$recipe")" bash "$recipe"
+  made "$1" "$(sed -n 's/^version=\([^ ]*\).*/\1/p' "$recipe")-$(cat "$recipe" "${recipe%.sh}"/* 2>/dev/null | key -)" bash "$recipe"
 }
 
 base() { made base "$(key "$here/image/base.sh" "$here/image/pack.sh")" bash "$here/image/base.sh"; }
@@ -32,7 +32,7 @@ image() {
   local folder=$here/storages/$1 base needs programs=() files
   base=$(base)
   for needs in $(sed -n 's/^# needs: //p' "$folder/image.sh"); do programs+=("$(program "$needs")"); done
-  mapfile -t files < <(find "$folder" -type f ! -name manifest.yaml ! -name secret ! -name started.sh | sort)
+  mapfile -t files < <(find "$folder" -type f ! -name manifest.yaml ! -name secret ! -name started.sh ! -name unseal | sort)
   made "image-$1" "$({ echo "$base" "${programs[@]}"; cat "$here"/image/{image,pack}.sh "${files[@]}"; } | key -)" \
     unshare --mount bash "$here/image/image.sh" "$folder" "$base" "${programs[*]}"
 }

@@ -89,7 +89,7 @@ start_controller_manager() {
     --enable-hostpath-provisioner=true --profiling=false
 }
 start_s3() {
-  [ -s "$run/s3/user" ] || { echo "bed-$(random 6)" >"$run/s3/user"; random 24 >"$run/s3/password"; }
+  [ -s "$run/s3/user" ] || { printf %s "bed-$(random 6)" >"$run/s3/user"; random 24 >"$run/s3/password"; }
   MINIO_ROOT_USER=$(<"$run/s3/user") MINIO_ROOT_PASSWORD=$(<"$run/s3/password") MINIO_BROWSER=off MINIO_UPDATE=off HOME=$run/s3 \
     start minio "$binaries/minio" server --address $s3_ip:9000 "$run/s3/data"
 }

@@ -1,6 +1,7 @@
 # The storages of the two namespaces. Each folder below storages/ is one:
 #   image.sh        how its image is made (see image/image.sh); `entrypoint` becomes its entry point
-#   secret          the keys of its Secret kaa-NAME, one a line: KEY for a random password, KEY=VALUE for a fixed value
+#   secret          the keys of its Secret kaa-NAME, one a line: KEY for a random password, KEY=VALUE for a fixed value,
+#                   KEY=@user or KEY=@password for what opens the S3 server
 #   manifest.yaml   its objects; lines that end in #env are for production-kaa, those in #files for stage-kaa
 #   started.sh      optional: sourced with $namespace set when its pods have been made, before they must be ready
 
@@ -29,7 +30,11 @@ make_secret() { # NAMESPACE STORAGE: its values are made once, and kept as files
   while IFS= read -r line; do
     key=${line%%=*}
     if [ -e "$folder/$key" ]; then continue; fi
-    if [ "$key" = "$line" ]; then password >"$folder/$key"; else printf %s "${line#*=}" >"$folder/$key"; fi
+    case $line in
+      *=@*) printf %s "$(<"$run/s3/${line#*=@}")" >"$folder/$key" ;;
+      *=*) printf %s "${line#*=}" >"$folder/$key" ;;
+      *) password >"$folder/$key" ;;
+    esac
   done <"$here/storages/$2/secret"
   printf 'apiVersion: v1\nkind: Secret\nmetadata:\n  name: kaa-%s\n' "$2"
   printf '  labels: {app.kubernetes.io/name: %s, app.kubernetes.io/instance: kaa, app.kubernetes.io/managed-by: Helm}\ndata:\n' "$2"
@@ -52,27 +57,27 @@ apply() {
   kubectl get namespace "$namespace" >/dev/null 2>&1 || kubectl create namespace "$namespace" >/dev/null
   kubectl -n "$namespace" apply "${arguments[@]}" >"$logs/apply.log" 2>&1 || fail "kubectl apply in $namespace" "$logs/apply.log"
 }
-stateful_sets() { # NAMESPACE STORAGE...
+workloads() { # NAMESPACE STORAGE...
   local namespace=$1 storage arguments=(); shift
   for storage; do arguments+=(-f "$run/objects/$namespace/$storage.yaml"); done
-  kubectl -n "$namespace" get "${arguments[@]}" -o name | grep ^statefulset
+  kubectl -n "$namespace" get "${arguments[@]}" -o name | grep '\.apps/'
 }
 # finish NAMESPACE STORAGE...: waits until they are ready.
 finish() {
-  local namespace=$1 storage set; shift
+  local namespace=$1 storage workload; shift
   for storage; do
     [ -f "$here/storages/$storage/started.sh" ] || continue
     (. "$here/storages/$storage/started.sh") >>"$logs/$storage.log" 2>&1 || fail "$namespace: $storage did not start" "$logs/$storage.log"
   done
-  for set in $(stateful_sets "$namespace" "$@"); do
-    kubectl -n "$namespace" rollout status "$set" --timeout=240s >/dev/null 2>&1 || explain "$namespace" "${set#*/}"
+  for workload in $(workloads "$namespace" "$@"); do
+    kubectl -n "$namespace" rollout status "$workload" --timeout=240s >/dev/null 2>&1 || explain "$namespace" "$workload"
   done
   say "$namespace: $* ready"
 }
-explain() { # NAMESPACE SET: why it is not ready
+explain() { # NAMESPACE WORKLOAD: why it is not ready
   {
-    kubectl -n "$1" describe pod "$2-0" | tail -n 25
-    kubectl -n "$1" logs "$2-0" --all-containers --tail=20
+    kubectl -n "$1" describe pod -l "app.kubernetes.io/instance=kaa" | grep -A 30 '^Events:'
+    kubectl -n "$1" logs "$2" --all-containers --tail=20
   } >"$logs/not-ready.log" 2>&1 || true
   fail "$1: $2 is not ready" "$logs/not-ready.log"
 }
@@ -89,9 +94,9 @@ reset_storages() {
   for namespace in "${namespaces[@]}"; do
     [ -d "$run/objects/$namespace" ] || fail "the bed has no namespace \"$namespace\""
     storages=($(basename -s .yaml "$run/objects/$namespace"/*))
-    kubectl -n "$namespace" scale $(stateful_sets "$namespace" "${storages[@]}") --replicas=0 >/dev/null
+    kubectl -n "$namespace" scale $(workloads "$namespace" "${storages[@]}") --replicas=0 >/dev/null
     # Nobody will miss the data: a second is enough for an end.
-    kubectl -n "$namespace" delete pod -l apps.kubernetes.io/pod-index --grace-period=1 >/dev/null 2>&1
+    kubectl -n "$namespace" delete pod --all --grace-period=1 >/dev/null 2>&1 || true
     for path in $(kubectl get pv -o jsonpath="{range .items[?(@.spec.claimRef.namespace=='$namespace')]}{.spec.hostPath.path}{'\n'}{end}"); do
       case $path in "$volumes"/?*) find "$path/" -mindepth 1 -delete ;; esac
     done

@@ -1,0 +1,3 @@
+# InfluxDB 1.6 from Debian, server and client.
+packages influxdb influxdb-client
+version=$(installed influxdb)

@@ -1,0 +1,1 @@
+bash "$here/storages/vault/unseal" "$namespace"
