@@ -1,13 +1,14 @@
 /** A scripted Kubernetes API server on loopback: real TLS, real websocket frames, and exec that really runs the command on
  *  this machine, in a session of its own as a container runtime would. Its point is to do wrong what a test tells it. */
-import { type ChildProcess, execFileSync, spawn } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { type ChildProcess, spawn } from "node:child_process";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:https";
 import type { AddressInfo, Socket } from "node:net";
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type WebSocket, WebSocketServer } from "ws";
+import { certificateFor } from "./certificate.ts";
 
 /** What goes wrong with one exec. `afterBytes` counts standard output as sent to the client. */
 export type ExecFault =
@@ -61,31 +62,10 @@ export class FakeApiServer {
 
   /** Starts listening. The caller must `stop()`. */
   async start(): Promise<void> {
-    const [key, cert] = [join(this.folder, "key.pem"), join(this.folder, "cert.pem")];
-    execFileSync(
-      "openssl",
-      [
-        "req",
-        "-x509",
-        "-newkey",
-        "ec",
-        "-pkeyopt",
-        "ec_paramgen_curve:prime256v1",
-        "-nodes",
-        "-keyout",
-        key,
-        "-out",
-        cert,
-        "-subj",
-        "/CN=fake",
-        "-addext",
-        "subjectAltName=IP:127.0.0.1",
-        "-days",
-        "2",
-      ],
-      { stdio: "ignore" },
-    );
-    this.#server = createServer({ key: readFileSync(key), cert: readFileSync(cert) }, (request, response) => {
+    const certificate = certificateFor("fake", "IP:127.0.0.1");
+    const cert = join(this.folder, "cert.pem");
+    writeFileSync(cert, certificate.cert);
+    this.#server = createServer(certificate, (request, response) => {
       const chunks: Buffer[] = [];
       request.on("data", (chunk: Buffer) => chunks.push(chunk));
       request.on("end", () => {

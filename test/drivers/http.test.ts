@@ -1,0 +1,118 @@
+/** HTTP to a pod, over a cluster whose connections go to a server in this process. */
+import { createServer, type RequestListener } from "node:http";
+import { createServer as createTlsServer } from "node:https";
+import { type AddressInfo, connect, type Server } from "node:net";
+import { afterEach, describe, expect, test } from "vitest";
+import type { Cluster, Pod } from "../../src/cluster/cluster.ts";
+import { openRequest, podAgent, sendRequest } from "../../src/drivers/http.ts";
+import { certificateFor } from "../fakes/certificate.ts";
+
+const pod = { name: "kaa-0", namespace: "kaa" } as Pod;
+const closing: (() => void)[] = [];
+afterEach(() => {
+  for (const close of closing.splice(0)) close();
+});
+
+async function served(listener: RequestListener, { tls = false, connections = 2 } = {}) {
+  const server: Server = tls ? createTlsServer(certificateFor("localhost"), listener) : createServer(listener);
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  let opened = 0;
+  const cluster: Pick<Cluster, "connect"> = {
+    async connect() {
+      opened += 1;
+      return connect((server.address() as AddressInfo).port, "127.0.0.1");
+    },
+  };
+  const signal = AbortSignal.timeout(10_000);
+  const agent = podAgent({ cluster: cluster as Cluster, pod, port: 80, tls }, signal, connections);
+  closing.push(
+    () => agent.destroy(),
+    () => server.close(),
+  );
+  return { agent, signal, opened: () => opened };
+}
+
+const echo: RequestListener = async (request, response) => {
+  let bytes = 0;
+  for await (const chunk of request) bytes += (chunk as Buffer).byteLength;
+  response.end(`${request.method} ${request.url} ${bytes}`);
+};
+
+describe.each([{ tls: false }, { tls: true }])("with $tls for TLS", ({ tls }) => {
+  test("connections are used again", async () => {
+    const { agent, signal, opened } = await served(echo, { tls });
+    for (let n = 0; n < 5; n++) {
+      const { status, body } = await sendRequest(agent, { method: "PUT", path: `/${n}?a`, body: "abc", signal });
+      expect([status, body.toString()]).toEqual([200, `PUT /${n}?a 3`]);
+    }
+    expect(opened()).toBe(1);
+  });
+
+  test("no more connections are opened than allowed", async () => {
+    const { agent, signal, opened } = await served(echo, { tls });
+    const sent = Array.from({ length: 20 }, () => sendRequest(agent, { method: "GET", path: "/", signal }));
+    await Promise.all(sent);
+    expect(opened()).toBeLessThanOrEqual(2);
+  });
+
+  test("a stream is sent as it comes", async () => {
+    const { agent, signal } = await served(echo, { tls });
+    async function* body() {
+      for (let n = 0; n < 100; n++) yield Buffer.alloc(10_000, n);
+    }
+    const answer = await sendRequest(agent, { method: "POST", path: "/", body: body(), signal });
+    expect(answer.body.toString()).toBe("POST / 1000000");
+  });
+});
+
+test("an answer that is cut is an error, never a short body", async () => {
+  const { agent, signal } = await served((_, response) => {
+    response.writeHead(200, { "content-length": 1000 });
+    response.write("half", () => response.destroy());
+  });
+  await expect(sendRequest(agent, { method: "GET", path: "/", signal })).rejects.toMatchObject({
+    outcome: "stream-lost",
+  });
+});
+
+test("a body that fails fails the request", async () => {
+  const { agent, signal } = await served(echo);
+  async function* body() {
+    yield Buffer.from("abc");
+    throw new Error("the disk is gone");
+  }
+  await expect(sendRequest(agent, { method: "POST", path: "/", body: body(), signal })).rejects.toThrow(
+    "the disk is gone",
+  );
+});
+
+test("a refusal is read although the body was not yet sent", async () => {
+  const { agent, signal } = await served((request, response) => {
+    request.pause();
+    response.writeHead(413, { connection: "close" });
+    response.end("too large");
+  });
+  async function* body() {
+    for (let n = 0; n < 1000; n++) yield Buffer.alloc(100_000);
+  }
+  const { status } = await openRequest(agent, { method: "POST", path: "/", body: body(), signal });
+  expect(status).toBe(413);
+});
+
+test("the signal ends a request that gets no answer", async () => {
+  const { agent } = await served(() => {});
+  const signal = AbortSignal.timeout(100);
+  await expect(sendRequest(agent, { method: "GET", path: "/", signal })).rejects.toThrow("timeout");
+});
+
+test("a pod that cannot be reached fails the request with the reason", async () => {
+  const cluster: Pick<Cluster, "connect"> = {
+    connect: () => Promise.reject(new Error("nothing listens on port 80")),
+  };
+  const signal = AbortSignal.timeout(10_000);
+  const agent = podAgent({ cluster: cluster as Cluster, pod, port: 80, tls: false }, signal);
+  await expect(sendRequest(agent, { method: "GET", path: "/", signal })).rejects.toMatchObject({
+    outcome: "stream-lost",
+    message: expect.stringContaining("nothing listens on port 80"),
+  });
+});
