@@ -20,6 +20,7 @@ import {
   noneFound,
   type Scope,
   taskName,
+  withLock,
 } from "./storages.ts";
 import type { Store } from "./stores/store.ts";
 
@@ -57,13 +58,9 @@ const dumpsSideBySide = 3;
 export async function backup(plan: BackupPlan, scope: Scope, store: Store): Promise<BackupResult> {
   const { ready, failures } = await lookAround(plan, scope);
   await store.prepare(scope.signal);
-  const lock = await scope.cluster.lock(scope.namespace, "create", scope.signal);
-  try {
-    const locked = { ...scope, signal: AbortSignal.any([scope.signal, lock.lost]) };
-    return await dumpUntilPublished({ plan, scope: locked, store, startedAt: new Date() }, ready, failures);
-  } finally {
-    await lock.release();
-  }
+  return await withLock(scope, "create", (locked) =>
+    dumpUntilPublished({ plan, scope: locked, store, startedAt: new Date() }, ready, failures),
+  );
 }
 
 /** Which instances can be dumped, and which cannot and why. */

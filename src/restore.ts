@@ -7,7 +7,16 @@ import { matchInstance } from "./drivers/find.ts";
 import { type DriverName, driverNames, isDriverName } from "./drivers/registry.ts";
 import type { Snapshot } from "./snapshot/reader.ts";
 import type { InstanceEntry, Manifest } from "./snapshot/toc.ts";
-import { asUserError, contextFor, type Failure, findStorages, noneFound, type Scope, taskName } from "./storages.ts";
+import {
+  asUserError,
+  contextFor,
+  type Failure,
+  findStorages,
+  noneFound,
+  type Scope,
+  taskName,
+  withLock,
+} from "./storages.ts";
 import type { OpenFile, Store } from "./stores/store.ts";
 
 export interface RestoreRequest {
@@ -62,13 +71,8 @@ export async function restore(request: RestoreRequest, scope: Scope, store: Stor
     if (request.dryRun) return { preview, results: [], differences: [], failures: [] };
     await request.confirm(preview);
     refuseObstacles(preview);
-    const lock = await scope.cluster.lock(scope.namespace, "restore", scope.signal);
-    try {
-      const signal = AbortSignal.any([scope.signal, lock.lost]);
-      return { preview, ...(await restoreAll(jobs, { ...scope, signal })) };
-    } finally {
-      await lock.release();
-    }
+    const outcome = await withLock(scope, "restore", (locked) => restoreAll(jobs, locked));
+    return { preview, ...outcome };
   });
 }
 

@@ -32,6 +32,20 @@ export async function findStorages(scope: Scope, names: readonly DriverName[]): 
   return loaded.map((driver) => ({ driver, instances: findInstances(driver, pods, scope.releasePrefix) }));
 }
 
+/** Runs `work` while holding the namespace's lock, with a signal that also fires when the lock is lost.
+ *  @throws UserError `busy` when another run holds it. */
+export async function withLock<T>(scope: Scope, purpose: string, work: (locked: Scope) => Promise<T>): Promise<T> {
+  const lock = await scope.cluster.lock(scope.namespace, purpose, scope.signal);
+  try {
+    return await work({ ...scope, signal: AbortSignal.any([scope.signal, lock.lost]) });
+  } finally {
+    // What the work has done stands, whatever becomes of the lock.
+    await lock.release().catch((error: unknown) => {
+      scope.reporter.warning(`the lock was not released and will free itself in a minute: ${messageOf(error)}`);
+    });
+  }
+}
+
 export function contextFor(scope: Scope, driver: Driver, instance: Instance): Context {
   const credentials = driver.credentialVariables.flatMap((name) => {
     const value = scope.environment[name];

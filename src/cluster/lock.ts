@@ -7,18 +7,36 @@ import type { Lock } from "./cluster.ts";
 import { record, text } from "./pods.ts";
 
 const leaseName = "kaa-backup";
-const durationMs = 60_000;
-const renewMs = 15_000;
+
+export interface LockTiming {
+  /** How long the lock holds without being renewed. */
+  readonly durationMs: number;
+  readonly renewMs: number;
+  /** Longest wait for one renewal. */
+  readonly callMs: number;
+}
+
+const defaultTiming: LockTiming = { durationMs: 60_000, renewMs: 15_000, callMs: 10_000 };
 
 interface Lease {
   readonly holder: string;
   readonly purpose: string;
+  /** Milliseconds since 1970; NaN when absent. With `holder` it tells one taking of the lock from another. */
+  readonly acquiredAt: number;
   readonly renewedAt: Date;
   readonly durationMs: number;
   readonly resourceVersion: string;
 }
 
-/** @throws UserError `busy` when somebody else holds it; `forbidden` with the missing rule. */
+interface LeaseBody {
+  readonly metadata: Readonly<Record<string, unknown>>;
+  readonly [field: string]: unknown;
+}
+
+type LeaseCall = (method: "GET" | "POST" | "PUT", signal: AbortSignal, body?: LeaseBody) => Promise<unknown>;
+
+/** `signal` ends the taking only; the lock is kept until `release`.
+ *  @throws UserError `busy` when somebody else holds it; `forbidden` with the missing rule. */
 export async function takeLock(
   connection: Connection,
   request: {
@@ -26,21 +44,26 @@ export async function takeLock(
     readonly holder: string;
     readonly purpose: string;
     readonly signal: AbortSignal;
+    readonly timing?: LockTiming;
   },
 ): Promise<Lock> {
-  const { namespace, signal } = request;
+  const timing = request.timing ?? defaultTiming;
+  const { namespace } = request;
   const doing = `cannot lock namespace "${namespace}"`;
   const path = apiPath("apis", "coordination.k8s.io", "v1", "namespaces", namespace, "leases");
-  const call = (method: "GET" | "POST" | "PUT", body?: unknown) =>
+  const call: LeaseCall = (method, signal, body) =>
     callApi(connection, { method, path: method === "POST" ? path : `${path}/${leaseName}`, body, doing, signal });
-  const lease = (resourceVersion: string | undefined) => leaseBody(request, resourceVersion);
+  const acquiredAt = new Date();
+  const lease = (resourceVersion?: string) => leaseBody({ ...request, timing, acquiredAt }, resourceVersion);
 
   let current: Lease;
   try {
-    const found = await readLease(call);
+    const found = await readLease(call, request.signal);
     if (found !== undefined) refuseIfHeld(found, namespace);
     current = parseLease(
-      await (found === undefined ? call("POST", lease(undefined)) : call("PUT", lease(found.resourceVersion))),
+      await (found === undefined
+        ? call("POST", request.signal, lease())
+        : call("PUT", request.signal, lease(found.resourceVersion))),
     );
   } catch (error) {
     if (!isApiStatus(error, 409)) throw error;
@@ -57,38 +80,50 @@ export async function takeLock(
       await renewing;
       if (lost.signal.aborted) return;
       // Released by emptying it: that needs no right to delete.
-      const body = { ...leaseBody({ ...request, holder: "" }, current.resourceVersion) };
-      await callApi(connection, {
-        method: "PUT",
-        path: `${path}/${leaseName}`,
-        body,
-        doing,
-        signal: AbortSignal.timeout(10_000),
-      });
+      await replace(leaseBody({ ...request, timing, acquiredAt, holder: "" }));
     },
   };
 
+  /** Renews until released. An interrupted run still renews: it holds the lock until its cleaning up has ended. */
   async function keepRenewing(): Promise<void> {
     let renewedAt = Date.now();
     while (true) {
       try {
-        await pause(renewMs, releasing.signal);
-        current = parseLease(await call("PUT", lease(current.resourceVersion)));
+        await pause(timing.renewMs, releasing.signal);
+        await replace(lease());
         renewedAt = Date.now();
       } catch (error) {
         if (releasing.signal.aborted) return;
         const taken = isApiStatus(error, 409) || isApiStatus(error, 404);
-        if (!taken && !signal.aborted && Date.now() - renewedAt < durationMs) continue;
+        if (!taken && Date.now() - renewedAt < timing.durationMs) continue;
         lost.abort(new UserError("busy", `lost the lock of namespace "${namespace}"`, { cause: error }));
         return;
       }
     }
   }
+
+  /** Replaces the lease that we hold. A conflict is not yet somebody else: an earlier PUT of ours may have arrived though
+   *  its answer was lost. */
+  async function replace(body: LeaseBody): Promise<void> {
+    const signal = AbortSignal.timeout(timing.callMs);
+    const put = async (resourceVersion: string) =>
+      parseLease(await call("PUT", signal, { ...body, metadata: { ...body.metadata, resourceVersion } }));
+    try {
+      current = await put(current.resourceVersion);
+    } catch (error) {
+      if (signal.aborted) throw new UserError("cluster", `${doing}: no answer in ${timing.callMs / 1000} s`);
+      if (!isApiStatus(error, 409)) throw error;
+      const found = await readLease(call, signal);
+      const isOurs = found?.holder === request.holder && found.acquiredAt === acquiredAt.getTime();
+      if (found === undefined || !isOurs) throw error;
+      current = await put(found.resourceVersion);
+    }
+  }
 }
 
-async function readLease(call: (method: "GET") => Promise<unknown>): Promise<Lease | undefined> {
+async function readLease(call: LeaseCall, signal: AbortSignal): Promise<Lease | undefined> {
   try {
-    return parseLease(await call("GET"));
+    return parseLease(await call("GET", signal));
   } catch (error) {
     if (isApiStatus(error, 404)) return undefined;
     throw error;
@@ -105,10 +140,15 @@ function refuseIfHeld(lease: Lease, namespace: string): void {
 }
 
 function leaseBody(
-  request: { readonly namespace: string; readonly holder: string; readonly purpose: string },
-  resourceVersion: string | undefined,
-): Record<string, unknown> {
-  const now = new Date().toISOString().replace("Z", "000Z"); // MicroTime
+  request: {
+    readonly namespace: string;
+    readonly holder: string;
+    readonly purpose: string;
+    readonly acquiredAt: Date;
+    readonly timing: LockTiming;
+  },
+  resourceVersion?: string,
+): LeaseBody {
   return {
     apiVersion: "coordination.k8s.io/v1",
     kind: "Lease",
@@ -118,8 +158,18 @@ function leaseBody(
       annotations: { "kaa-backup/purpose": request.purpose },
       ...(resourceVersion !== undefined && { resourceVersion }),
     },
-    spec: { holderIdentity: request.holder, leaseDurationSeconds: durationMs / 1000, acquireTime: now, renewTime: now },
+    spec: {
+      holderIdentity: request.holder,
+      leaseDurationSeconds: Math.ceil(request.timing.durationMs / 1000),
+      acquireTime: microTime(request.acquiredAt),
+      renewTime: microTime(new Date()),
+    },
   };
+}
+
+/** Kubernetes' MicroTime. */
+function microTime(date: Date): string {
+  return date.toISOString().replace("Z", "000Z");
 }
 
 function parseLease(value: unknown): Lease {
@@ -129,6 +179,7 @@ function parseLease(value: unknown): Lease {
   return {
     holder: text(spec["holderIdentity"]),
     purpose: text(record(metadata["annotations"])["kaa-backup/purpose"]),
+    acquiredAt: new Date(text(spec["acquireTime"])).getTime(),
     renewedAt: Number.isNaN(renewedAt.getTime()) ? new Date(0) : renewedAt,
     durationMs: Number(spec["leaseDurationSeconds"] ?? 0) * 1000,
     resourceVersion: text(metadata["resourceVersion"]),

@@ -1,0 +1,108 @@
+/** The lock against an API server that answers as told: what an interrupted run, a lost answer and a thief do to it. */
+import { createServer, type Server } from "node:http";
+import type { AddressInfo } from "node:net";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import type { Connection } from "../../src/cluster/api.ts";
+import { takeLock } from "../../src/cluster/lock.ts";
+
+interface Stored {
+  readonly metadata: { resourceVersion: string };
+  readonly spec: { holderIdentity: string; acquireTime: string };
+}
+
+let server: Server;
+let lease: Stored | undefined;
+let version = 0;
+/** What happens to the next PUTs: stored but not answered, or neither. */
+let next: ("lose-answer" | "refuse")[] = [];
+
+beforeEach(async () => {
+  [lease, version, next] = [undefined, 0, []];
+  server = createServer(async (request, response) => {
+    let text = "";
+    for await (const chunk of request) text += chunk;
+    const answer = (status: number, body: unknown) => response.writeHead(status).end(JSON.stringify(body));
+    if (request.method === "GET") return lease === undefined ? answer(404, {}) : answer(200, lease);
+    const fault = request.method === "PUT" ? next.shift() : undefined;
+    if (fault === "refuse") return response.destroy();
+    const body = JSON.parse(text) as Stored;
+    const isStale = lease !== undefined && body.metadata.resourceVersion !== lease.metadata.resourceVersion;
+    if (isStale) return answer(409, { message: "the object has been modified" });
+    version += 1;
+    lease = { ...body, metadata: { ...body.metadata, resourceVersion: String(version) } };
+    return fault === "lose-answer" ? response.destroy() : answer(200, lease);
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+});
+afterEach(() => {
+  server.closeAllConnections();
+  server.close();
+});
+
+function take(signal = AbortSignal.timeout(10_000), durationMs = 2000) {
+  const { port } = server.address() as AddressInfo;
+  const connection: Connection = {
+    server: "fake",
+    requestTimeoutMs: 0,
+    requestOptions: async (path) => ({ url: new URL(`http://127.0.0.1:${port}${path}`), options: {} }),
+  };
+  const timing = { durationMs, renewMs: 20, callMs: 500 };
+  return takeLock(connection, { namespace: "kaa", holder: "host-1, process 1", purpose: "create", signal, timing });
+}
+
+const renewed = async (times: number) => {
+  const from = version;
+  await vi.waitFor(() => expect(version).toBeGreaterThanOrEqual(from + times), { timeout: 5000 });
+};
+
+test("an interrupted run keeps the lock while it cleans up, and then releases it", async () => {
+  const interrupted = new AbortController();
+  const lock = await take(interrupted.signal);
+  interrupted.abort();
+  await renewed(3);
+  expect(lock.lost.aborted).toBe(false);
+  await lock.release();
+  expect(lease?.spec.holderIdentity).toBe("");
+});
+
+test("a renewal whose answer was lost does not look like a thief", async () => {
+  const lock = await take();
+  next = ["lose-answer"];
+  await renewed(4);
+  expect(lock.lost.aborted).toBe(false);
+  await lock.release();
+  expect(lease?.spec.holderIdentity).toBe("");
+});
+
+test("a release whose renewal was lost finds the lock again", async () => {
+  const lock = await take();
+  await renewed(1);
+  if (lease !== undefined) lease = { ...lease, metadata: { resourceVersion: "later" } };
+  await lock.release();
+  expect(lease?.spec.holderIdentity).toBe("");
+});
+
+test("a lock taken by somebody else is lost, and not taken back", async () => {
+  const lock = await take();
+  const theirs = { holderIdentity: "host-2, process 2", acquireTime: new Date().toISOString() };
+  lease = { metadata: { resourceVersion: "theirs" }, spec: theirs };
+  await vi.waitFor(() => expect(lock.lost.aborted).toBe(true), { timeout: 5000 });
+  await lock.release();
+  expect(lease.spec.holderIdentity).toBe("host-2, process 2");
+});
+
+test("the same holder's later lock is not ours either", async () => {
+  const lock = await take();
+  const later = { holderIdentity: "host-1, process 1", acquireTime: new Date(Date.now() + 5000).toISOString() };
+  lease = { metadata: { resourceVersion: "later" }, spec: later };
+  await vi.waitFor(() => expect(lock.lost.aborted).toBe(true), { timeout: 5000 });
+});
+
+test("renewals that fail for a while do no harm; for longer than the lock holds, they lose it", async () => {
+  const lock = await take(undefined, 400);
+  next = ["refuse", "refuse", "refuse"];
+  await renewed(1);
+  expect(lock.lost.aborted).toBe(false);
+  next = Array.from({ length: 1000 }, () => "refuse" as const);
+  await vi.waitFor(() => expect(lock.lost.aborted).toBe(true), { timeout: 5000 });
+});
