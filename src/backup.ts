@@ -5,7 +5,8 @@
  *  run begins anew without it, as a partial snapshot (docs/decisions/0004). */
 import { randomUUID } from "node:crypto";
 import { setTimeout as pause } from "node:timers/promises";
-import { isOutcome, UserError } from "./base/errors.ts";
+import { isOutcome, messageOf, UserError } from "./base/errors.ts";
+import { listSnapshots } from "./catalog.ts";
 import { releaseOf } from "./drivers/find.ts";
 import type { DriverName } from "./drivers/registry.ts";
 import { snapshotFileName, snapshotName } from "./snapshot/name.ts";
@@ -19,6 +20,7 @@ import {
   inspectAll,
   noneFound,
   type Scope,
+  summaryOf,
   taskName,
   withLock,
 } from "./storages.ts";
@@ -58,9 +60,15 @@ const dumpsSideBySide = 3;
 export async function backup(plan: BackupPlan, scope: Scope, store: Store): Promise<BackupResult> {
   const { ready, failures } = await lookAround(plan, scope);
   await store.prepare(scope.signal);
-  return await withLock(scope, "create", (locked) =>
-    dumpUntilPublished({ plan, scope: locked, store, startedAt: new Date() }, ready, failures),
-  );
+  return await withLock(scope, "create", async (locked) => {
+    const run = { plan, scope: locked, store, name: snapshotName(new Date()) };
+    const publishedNames = async () => new Set((await listSnapshots(store, locked.signal)).map((each) => each.name));
+    const named = ready.map((each) => ({
+      ...each,
+      context: { ...each.context, snapshotName: run.name, publishedNames },
+    }));
+    return await dumpUntilPublished(run, named, failures);
+  });
 }
 
 /** Which instances can be dumped, and which cannot and why. */
@@ -83,7 +91,7 @@ interface Run {
   readonly plan: BackupPlan;
   readonly scope: Scope;
   readonly store: Store;
-  readonly startedAt: Date;
+  readonly name: string;
 }
 
 async function dumpUntilPublished(
@@ -106,11 +114,10 @@ async function dumpUntilPublished(
   }
 }
 
-/** One pass: three lines that are the whole program. */
+/** One pass: dump, write, save. What a failed pass has left outside the archive is discarded. */
 async function publish(run: Run, ready: readonly Inspected[], failures: readonly Failure[]): Promise<BackupResult> {
-  const { plan, scope, store } = run;
-  const name = snapshotName(run.startedAt);
-  const header = headerOf(run, name, ready);
+  const { plan, scope, store, name } = run;
+  const header = headerOf(run, ready);
   const fileName = snapshotFileName(name, { partial: failures.length > 0 });
   let manifest: Manifest | undefined;
 
@@ -127,13 +134,35 @@ async function publish(run: Run, ready: readonly Inspected[], failures: readonly
       manifest = written;
     },
   });
-  const { sizeBytes } = await store.save({ fileName, runId: header.runId, archive, signal: scope.signal });
-
-  if (manifest === undefined) throw new Error("the store took an archive without a manifest");
-  return { fileName, location: store.location, sizeBytes, manifest, failures };
+  try {
+    const { sizeBytes } = await store.save({ fileName, runId: header.runId, archive, signal: scope.signal });
+    if (manifest === undefined) throw new Error("the store took an archive without a manifest");
+    return { fileName, location: store.location, sizeBytes, manifest, failures };
+  } catch (error) {
+    await discardAll(run, ready);
+    throw error;
+  }
 }
 
-function headerOf({ plan, scope }: Run, name: string, ready: readonly Inspected[]): Header {
+const discardMs = 60_000;
+
+/** Deletes what the dumps have left outside the archive. Only when the store surely holds no snapshot of this name: an
+ *  error while publishing does not prove that. What stays is deleted by the next run. */
+async function discardAll({ scope, store, name }: Run, inspected: readonly Inspected[]): Promise<void> {
+  const signal = AbortSignal.timeout(discardMs);
+  const leaving = inspected.filter(({ driver }) => driver.discard !== undefined);
+  if (leaving.length === 0) return;
+  try {
+    const published = await listSnapshots(store, signal);
+    if (published.some((each) => each.name === name)) return;
+    for (const { driver, instance, context } of leaving)
+      await driver.discard?.(instance, undefined, { ...context, signal });
+  } catch (error) {
+    scope.reporter.warning(`what the run left outside the snapshot is deleted by the next run: ${messageOf(error)}`);
+  }
+}
+
+function headerOf({ plan, scope, name }: Run, ready: readonly Inspected[]): Header {
   const releases = ready.flatMap(({ instance }) => instance.pods.map(releaseOf)).filter((each) => each !== "");
   return {
     formatVersion: 1,
@@ -203,10 +232,4 @@ function countingOutput(output: SnapshotOutput, onBytes: (total: number) => void
       },
     },
   };
-}
-
-/** "3 databases, 12 tables, 4500 rows" */
-export function summaryOf(counts: Readonly<Record<string, number>>): string {
-  const parts = Object.entries(counts).map(([unit, count]) => `${count} ${unit}`);
-  return parts.join(", ");
 }

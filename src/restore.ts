@@ -14,6 +14,7 @@ import {
   findStorages,
   noneFound,
   type Scope,
+  summaryOf,
   taskName,
   withLock,
 } from "./storages.ts";
@@ -55,7 +56,7 @@ export interface Difference {
 
 export interface RestoreOutcome {
   readonly preview: RestorePreview;
-  readonly results: readonly { readonly task: string; readonly counts: Readonly<Record<string, number>> }[];
+  readonly results: readonly ({ readonly task: string } & RestoreResult)[];
   readonly differences: readonly Difference[];
   readonly failures: readonly Failure[];
 }
@@ -140,7 +141,7 @@ async function pairWithTargets(
       entry,
       driver,
       target,
-      context: contextFor(scope, driver, target),
+      context: { ...contextFor(scope, driver, target), snapshotName: snapshot.manifest.name },
       backup: backupOf(entry, snapshot, scope),
     };
   });
@@ -200,7 +201,7 @@ function refuseObstacles({ instances, namespace }: RestorePreview): void {
 
 /** Restores side by side; one that fails does not stop the others. */
 async function restoreAll(jobs: readonly Job[], scope: Scope): Promise<Omit<RestoreOutcome, "preview">> {
-  const results: { task: string; counts: Readonly<Record<string, number>> }[] = [];
+  const results: ({ task: string } & RestoreResult)[] = [];
   const differences: Difference[] = [];
   const failures: Failure[] = [];
   await Promise.all(
@@ -212,15 +213,10 @@ async function restoreAll(jobs: readonly Job[], scope: Scope): Promise<Omit<Rest
           ...job.context,
           signal: scope.signal,
         });
-        results.push({ task, counts: result.counts });
+        results.push({ task, ...result });
         differences.push(...compare(task, job.entry, result));
         for (const warning of result.warnings) scope.reporter.warning(`${task}: ${warning}`);
-        scope.reporter.finished(
-          task,
-          Object.entries(result.counts)
-            .map(([unit, count]) => `${count} ${unit}`)
-            .join(", "),
-        );
+        scope.reporter.finished(task, summaryOf(result.counts));
       } catch (error) {
         const failure = asUserError(error);
         scope.reporter.failed(task, failure);

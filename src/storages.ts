@@ -2,7 +2,7 @@
 import { messageOf, type Outcome, UserError } from "./base/errors.ts";
 import type { Reporter } from "./base/reporter.ts";
 import type { Cluster } from "./cluster/cluster.ts";
-import type { Context, Driver, Inspection, Instance } from "./drivers/driver.ts";
+import type { Context, Driver, Inspection, Instance, Location } from "./drivers/driver.ts";
 import { findInstances } from "./drivers/find.ts";
 import { type DriverName, loadDriver } from "./drivers/registry.ts";
 
@@ -15,6 +15,7 @@ export interface Scope {
   /** Where drivers' credential variables are looked up. */
   readonly environment: Readonly<Record<string, string | undefined>>;
   readonly compression: Context["compression"];
+  readonly location: Location;
   readonly reporter: Reporter;
   readonly signal: AbortSignal;
 }
@@ -54,6 +55,8 @@ export function contextFor(scope: Scope, driver: Driver, instance: Instance): Co
   return {
     cluster: scope.cluster,
     namespace: scope.namespace,
+    location: scope.location,
+    snapshotName: "",
     credentials: Object.fromEntries(credentials),
     compression: scope.compression,
     signal: scope.signal,
@@ -120,4 +123,11 @@ export function noneFound(scope: Scope, driver: Driver): UserError {
 /** Anything thrown, as an error with an outcome: what is no UserError is a defect of ours. */
 export function asUserError(error: unknown, outcome: Outcome = "internal"): UserError {
   return error instanceof UserError ? error : new UserError(outcome, messageOf(error), { cause: error });
+}
+
+/** "3 databases, 12 tables, 4500 rows" */
+export function summaryOf(counts: Readonly<Record<string, number>>): string {
+  return Object.entries(counts)
+    .map(([unit, count]) => `${count} ${unit}`)
+    .join(", ");
 }

@@ -56,7 +56,7 @@ async function create(session: Session, parsed: CreateFlags): Promise<number> {
     throw new UserError("usage", "--source-namespace has no meaning for create");
   const chosen = await storagesOf(parsed, parsed.local === true, reporter);
   const cluster = await clusterOf(parsed, io);
-  const scope = scopeOf(cluster, parsed, io, reporter, parsed.compression);
+  const scope = await scopeOf(session, cluster, parsed, { compression: parsed.compression });
   if (parsed["dry-run"] === true) return await dryRun(session, scope, chosen.storages);
   const store = await storeOf(parsed, scope.namespace, io, reporter);
   const plan = {

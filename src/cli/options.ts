@@ -1,11 +1,14 @@
 /** Flags that several commands share, and the way from parsed flags to a cluster, a store and a scope. */
+import { readFile } from "node:fs/promises";
 import { resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import type { Argv, InferredOptionTypes, Options } from "yargs";
-import { UserError } from "../base/errors.ts";
+import { collect } from "../base/bytes.ts";
+import { messageOf, UserError } from "../base/errors.ts";
 import type { Reporter } from "../base/reporter.ts";
 import type { Cluster } from "../cluster/cluster.ts";
-import { type DriverName, driverNames, isDriverName, loadDriver } from "../drivers/registry.ts";
+import type { Location } from "../drivers/driver.ts";
+import { type DriverName, driverFlags, driverNames, isDriverName, loadDriver } from "../drivers/registry.ts";
 import type { Scope } from "../storages.ts";
 import type { Store } from "../stores/store.ts";
 import type { Io } from "./io.ts";
@@ -43,7 +46,13 @@ export const storageFlags = {
   all: { type: "boolean", describe: "All storages (the default)" },
   storage: { type: "string", array: true, describe: `Only these, comma-separated: ${driverNames.join(", ")}` },
   "release-name-prefix": { type: "string", describe: "Only Helm releases whose name begins so" },
+  ...flagsOfDrivers(),
 } as const satisfies Record<string, Options>;
+
+function flagsOfDrivers() {
+  const options = Object.entries(driverFlags).map(([flag, { describe }]) => [flag, { type: "string", describe }]);
+  return Object.fromEntries(options) as Record<keyof typeof driverFlags, { type: "string"; describe: string }>;
+}
 
 export const outputFlags = {
   output: {
@@ -100,17 +109,17 @@ function parseDuration(text: string | undefined): number | undefined {
   return Number(found[1]) * unitMs;
 }
 
-/** The namespace whose snapshots are meant. Without a cluster it must be named. */
-export async function storeOf(flags: StoreFlags, namespace: string, io: Io, reporter: Reporter): Promise<Store> {
-  const { openStore } = await import("../stores/registry.ts");
-  const options = {
+/** Where the snapshots of a namespace are kept. Touches no network.
+ *  @throws UserError `usage`. */
+export function locationOf(flags: Partial<StoreFlags>, namespace: string, io: Io): Location {
+  const endpoint = io.env["AWS_ENDPOINT_URL_S3"] || io.env["AWS_ENDPOINT_URL"];
+  const service = {
     region: io.env["AWS_REGION"] || io.env["AWS_DEFAULT_REGION"] || "us-east-1",
-    ...(endpointOf(io) !== undefined && { endpoint: endpointOf(io) as string }), // checked just before
-    note: (message: string) => reporter.note(message),
+    ...(endpoint && { endpoint }),
   };
   if (flags.local === true) {
     if (flags.bucket !== undefined) throw new UserError("usage", "--local and --bucket exclude each other");
-    return await openStore(pathToFileURL(`${resolve(flags.dir ?? "backup")}/`).href, options);
+    return service;
   }
   if (flags.dir !== undefined) throw new UserError("usage", "--dir needs --local");
   if (flags.bucket === undefined && namespace.length > longestNamespace) {
@@ -118,11 +127,16 @@ export async function storeOf(flags: StoreFlags, namespace: string, io: Io, repo
       hints: ["name a bucket: --bucket NAME"],
     });
   }
-  return await openStore(`s3://${flags.bucket ?? `storage-backup--${namespace}`}`, options);
+  return { ...service, bucket: flags.bucket ?? `storage-backup--${namespace}` };
 }
 
-function endpointOf(io: Io): string | undefined {
-  return io.env["AWS_ENDPOINT_URL_S3"] || io.env["AWS_ENDPOINT_URL"] || undefined;
+/** The store of a namespace's snapshots. */
+export async function storeOf(flags: StoreFlags, namespace: string, io: Io, reporter: Reporter): Promise<Store> {
+  const { openStore } = await import("../stores/registry.ts");
+  const { bucket, region, endpoint } = locationOf(flags, namespace, io);
+  const url = bucket === undefined ? pathToFileURL(`${resolve(flags.dir ?? "backup")}/`).href : `s3://${bucket}`;
+  const note = (message: string) => reporter.note(message);
+  return await openStore(url, { region, ...(endpoint !== undefined && { endpoint }), note });
 }
 
 /** @throws UserError `usage` for a name that is no storage, with the nearest one. */
@@ -153,20 +167,47 @@ export async function storagesOf(
   return { storages: kept, named: names.length > 0 };
 }
 
-export function scopeOf(
+/** What the use-cases are told. `sourceNamespace`: whose snapshots are meant, when it is another. */
+export async function scopeOf(
+  session: { readonly io: Io; readonly reporter: Reporter },
   cluster: Cluster,
-  flags: StorageFlags,
-  io: Io,
-  reporter: Reporter,
-  compression: Scope["compression"] = "auto",
-): Scope {
+  flags: StorageFlags & Partial<StoreFlags>,
+  options: { readonly compression?: Scope["compression"]; readonly sourceNamespace?: string } = {},
+): Promise<Scope> {
+  const { io, reporter } = session;
+  const namespace = cluster.defaultNamespace;
   return {
     cluster,
-    namespace: cluster.defaultNamespace,
+    namespace,
     releasePrefix: flags["release-name-prefix"] ?? "",
-    environment: io.env,
-    compression,
+    environment: await environmentOf(flags, io),
+    compression: options.compression ?? "auto",
+    location: locationOf(flags, options.sourceNamespace ?? namespace, io),
     reporter,
     signal: io.signal,
   };
+}
+
+const longestSecretBytes = 64 * 1024;
+
+/** The environment, with what the drivers' own flags say over it. */
+async function environmentOf(flags: StorageFlags, io: Io): Promise<Scope["environment"]> {
+  const environment = { ...io.env };
+  for (const [flag, { variable, kind }] of Object.entries(driverFlags)) {
+    const value = flags[flag as keyof typeof driverFlags]; // a key of the table itself
+    if (value === undefined) continue;
+    environment[variable] = kind === "text" ? value : await contentOf(value, flag, io);
+  }
+  return environment;
+}
+
+async function contentOf(path: string, flag: string, io: Io): Promise<string> {
+  try {
+    // A stream of bytes: nobody has set an encoding on standard input.
+    const input = io.stdin as AsyncIterable<Uint8Array>;
+    const content = path === "-" ? await collect(input, longestSecretBytes) : await readFile(path);
+    return content.toString("utf8").replace(/\r?\n$/, "");
+  } catch (error) {
+    throw new UserError("usage", `cannot read what --${flag} names: ${messageOf(error)}`, { cause: error });
+  }
 }

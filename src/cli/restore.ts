@@ -4,7 +4,7 @@ import type { CommandModule } from "yargs";
 import { outcomes, UserError } from "../base/errors.ts";
 import { listSnapshots } from "../catalog.ts";
 import { type RestoreOutcome, type RestorePreview, restore } from "../restore.ts";
-import { taskName } from "../storages.ts";
+import { summaryOf, taskName } from "../storages.ts";
 import type { Session } from "./main.ts";
 import {
   clusterFlags,
@@ -59,8 +59,8 @@ async function restoreSnapshot(session: Session, parsed: RestoreFlags): Promise<
   }
   const chosen = await storagesOf(parsed, parsed.local === true, reporter);
   const cluster = await clusterOf(parsed, io);
-  const scope = scopeOf(cluster, parsed, io, reporter);
-  const sourceNamespace = parsed["source-namespace"] ?? scope.namespace;
+  const sourceNamespace = parsed["source-namespace"] ?? cluster.defaultNamespace;
+  const scope = await scopeOf(session, cluster, parsed, { sourceNamespace });
   const store = await storeOf(parsed, sourceNamespace, io, reporter);
   if (parsed.date === undefined) {
     const newest = (await listSnapshots(store, io.signal)).slice(0, 5).map((each) => each.name);
@@ -139,12 +139,7 @@ function report(session: Session, parsed: RestoreFlags, outcome: RestoreOutcome,
     });
   } else if (dryRun) session.printText(previewText(preview, contextName));
   else {
-    const rows = results.map(({ task, counts }) => [
-      task,
-      Object.entries(counts)
-        .map(([unit, count]) => `${count} ${unit}`)
-        .join(", "),
-    ]);
+    const rows = results.map(({ task, counts }) => [task, summaryOf(counts)]);
     session.printText(tableText([["RESTORED", "COUNTS"], ...rows]));
   }
   for (const { task, unit, expected, actual } of differences) {
@@ -162,5 +157,6 @@ function report(session: Session, parsed: RestoreFlags, outcome: RestoreOutcome,
       cause: error.cause,
     });
   }
-  return differences.length === 0 ? outcomes.ok.code : outcomes.attention.code;
+  const isClean = differences.length === 0 && results.every(({ warnings }) => warnings.length === 0);
+  return isClean ? outcomes.ok.code : outcomes.attention.code;
 }

@@ -30,7 +30,7 @@ export function storagesCommand(session: Session): CommandModule<object, Storage
 async function storages(session: Session, parsed: StoragesFlags): Promise<number> {
   const { io, reporter } = session;
   const chosen = await storagesOf(parsed, false, reporter);
-  const scope = scopeOf(await clusterOf(parsed, io), parsed, io, reporter);
+  const scope = await scopeOf(session, await clusterOf(parsed, io), parsed);
   const { ready, failures } = await inspectAll(scope, await findStorages(scope, chosen.storages));
   if (parsed.output === "json") {
     const found = ready.map(({ instance, inspection }) => ({

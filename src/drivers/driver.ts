@@ -17,10 +17,26 @@ export interface Instance {
   readonly container?: string;
 }
 
+/** Where snapshots are kept, for a driver whose engine writes beside them by itself. */
+export interface Location {
+  /** Absent when snapshots are kept in a directory. */
+  readonly bucket?: string;
+  readonly region: string;
+  /** URL of the S3 service as this program reaches it; absent for AWS itself. Pods may need another one. */
+  readonly endpoint?: string;
+}
+
 /** What every driver call gets. */
 export interface Context {
   readonly cluster: Cluster;
   readonly namespace: string;
+  readonly location: Location;
+  /** Name (start time) of the snapshot that is made or read: "23-11-2026-18-05-09"; "" during `inspect`. */
+  readonly snapshotName: string;
+  /** Given to `dump`: names of the snapshots that are published here. Whatever this namespace's instance has left outside
+   *  the archive for any other name is from a run that died. The lock is held, so no other run of this namespace is alive;
+   *  runs of other namespaces that share the bucket may be. */
+  readonly publishedNames?: () => Promise<ReadonlySet<string>>;
   /** Values of the driver's `credentialVariables` that the operator has set; they beat what the pod holds. */
   readonly credentials: Readonly<Record<string, string>>;
   /** Whether the pod compresses dumps: `auto` lets the driver decide by what the pod has. */
@@ -117,6 +133,10 @@ export interface Driver {
   dump(instance: Instance, output: DumpOutput, context: Context): Promise<DumpResult>;
   /** What `restore` would do; changes nothing. */
   plan(instance: Instance, backup: Backup, context: Context): Promise<RestorePlan>;
+  /** Deletes what `dump` has left outside the archive, because the snapshot was not published or is being deleted; only for
+   *  drivers that leave something. `facts` are those of the dump, or undefined when it did not end. `context.snapshotName`
+   *  says which snapshot. Nothing to delete is no error. */
+  discard?(instance: Instance, facts: JsonValue | undefined, context: Context): Promise<void>;
   /** Makes the engine hold exactly what the backup holds, except the target's own administrator passwords. */
   restore(instance: Instance, backup: Backup, context: Context): Promise<RestoreResult>;
 }

@@ -19,3 +19,23 @@ export function isDriverName(name: string): name is DriverName {
 export async function loadDriver(name: DriverName): Promise<Driver> {
   return (await drivers[name]()).default;
 }
+
+/** Flags by which the operator hands over what single drivers need. Each sets a variable of a driver's
+ *  `credentialVariables`, over the environment. `file`: the flag names a file whose content (without the newline at its
+ *  end) is the value; "-" is standard input. Nothing secret may be a `text`, which everybody sees in the process list. */
+export const driverFlags = {
+  "vault-token-file": { variable: "VAULT_TOKEN", kind: "file", describe: "File with a token for Vault" },
+  "vault-unseal-keys-file": {
+    variable: "VAULT_UNSEAL_KEYS",
+    kind: "file",
+    describe: 'File with the unseal keys of the Vault that was backed up, one a line ("-": standard input)',
+  },
+  "opendistro-endpoint": {
+    variable: "OPENDISTRO_S3_ENDPOINT",
+    kind: "text",
+    describe: "URL by which Open Distro's pods reach S3, when it is another than ours",
+  },
+} as const satisfies Record<
+  string,
+  { readonly variable: string; readonly kind: "file" | "text"; readonly describe: string }
+>;

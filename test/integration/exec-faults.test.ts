@@ -106,6 +106,7 @@ async function oneBackup({ server, s3, directory }: Lane, toS3: boolean) {
     releasePrefix: "",
     environment: {},
     compression: "auto",
+    location: { region: "us-east-1" },
     reporter: quietReporter,
     signal: AbortSignal.timeout(60_000),
   };
