@@ -1,10 +1,19 @@
 /** PostgreSQL: roles as JSON (and globals.sql for people), one custom-format dump a database. Restoring replaces every
  *  database and role; only the target's own administrator logins stay. docs/storages/postgresql.md has the details. */
-import { isOutcome, UserError } from "../base/errors.ts";
+import { isOutcome, messageOf, UserError } from "../base/errors.ts";
 import type { JsonValue } from "../base/json.ts";
 import type { Target } from "../cluster/cluster.ts";
 import { runForText } from "../cluster/cluster.ts";
-import { chooseTarget, dumpStream, feedStream, outputEncoding, requireEnd, reword, runForJson } from "./commands.ts";
+import {
+  chooseTarget,
+  dumpStream,
+  feedStream,
+  outputEncoding,
+  readSmall,
+  requireEnd,
+  reword,
+  runForJson,
+} from "./commands.ts";
 import {
   type Backup,
   type BackupStream,
@@ -189,7 +198,7 @@ async function plan(instance: Instance, backup: Backup, context: Context): Promi
 async function restore(instance: Instance, backup: Backup, context: Context): Promise<RestoreResult> {
   const server = await lookAt(instance, context);
   const facts = readFacts(backup.facts);
-  const roles = streamNamed(backup, "roles.json");
+  const roles = await inMemory(streamNamed(backup, "roles.json"));
   const run = async (script: string, args: readonly string[]) => {
     const command = { script, args, secrets: secrets(context), signal: context.signal };
     return await inPod(() => runForText(context.cluster, server.target, command));
@@ -200,8 +209,8 @@ async function restore(instance: Instance, backup: Backup, context: Context): Pr
   const done: string[] = [];
   const totals = { databases: 0, roles: facts.roles.length, tables: 0, rows: 0, largeObjects: 0 };
 
-  await feed(roles, scripts.applyRolesScript, ["bar"]);
   try {
+    await feed(roles, scripts.applyRolesScript, ["bar"]);
     for (const { name } of server.databases) {
       if (facts.databases.includes(name)) continue;
       if (name === "template1") continue; // as every server has it
@@ -216,14 +225,26 @@ async function restore(instance: Instance, backup: Backup, context: Context): Pr
       done.push(name);
     }
     await feed(roles, scripts.dropRolesScript);
+    await open(server.target, roles, context);
   } catch (error) {
     const rest = facts.databases.filter((each) => !done.includes(each));
     const state = `restored: ${done.join(", ") || "none"}; not restored: ${rest.join(", ") || "none"}`;
-    throw withEffect(error, state);
-  } finally {
-    await feed(roles, scripts.applyRolesScript, ["open"]);
+    // It may be we who were cancelled: the services are let in again all the same, on a clock of its own.
+    const opened = await open(server.target, roles, { ...context, signal: AbortSignal.timeout(openMs) }).then(
+      () => "",
+      (failure: unknown) => `; roles may not log in until the restore is repeated (${messageOf(failure)})`,
+    );
+    throw withEffect(error, state + opened);
   }
   return { counts: totals, warnings };
+}
+
+const openMs = 30_000;
+
+/** Lets the roles log in again, which may not while databases are replaced. */
+async function open(target: Target, roles: BackupStream, context: Context): Promise<void> {
+  const command = { script: scripts.applyRolesScript, args: ["open"], secrets: secrets(context) };
+  await inPod(() => feedStream(context, target, roles, command));
 }
 
 /** The database to connect to while another one is replaced. */
@@ -251,6 +272,17 @@ function streamNamed(backup: Backup, name: string): BackupStream {
   const stream = backup.streams.find((each) => each.name === name);
   if (stream === undefined) throw new UserError("invalid-snapshot", `the snapshot lacks postgresql's "${name}"`);
   return stream;
+}
+
+/** The stream, read already: letting roles in again must work when nothing can be read any more. */
+async function inMemory(stream: BackupStream): Promise<BackupStream> {
+  const bytes = await readSmall(stream);
+  return {
+    ...stream,
+    async *read() {
+      yield bytes;
+    },
+  };
 }
 
 function readFacts(facts: JsonValue): Facts {

@@ -169,7 +169,7 @@ export class FakeBucket {
     this.refuseIfExists(upload.key, headers["if-none-match"]);
     let crc32: string | undefined;
     if (upload.checksums === "object") {
-      crc32 = crc32Of(body);
+      crc32 = crc32Of(...bodies); // one by one: zlib.crc32 of more than 4 GiB at once is wrong
       const expected = headers["x-amz-checksum-crc32"];
       if (expected !== undefined && expected !== crc32) throw new S3Error(400, "BadDigest");
     } else if (upload.checksums === "parts") {
@@ -196,9 +196,10 @@ export function md5(body: Buffer): string {
   return `"${createHash("md5").update(body).digest("hex")}"`;
 }
 
-export function crc32Of(body: Buffer): string {
+/** Of the bodies behind one another. */
+export function crc32Of(...bodies: readonly Buffer[]): string {
   const bytes = Buffer.alloc(4);
-  bytes.writeUInt32BE(zlib.crc32(body));
+  bytes.writeUInt32BE(bodies.reduce((crc, body) => zlib.crc32(body, crc), 0));
   return bytes.toString("base64");
 }
 
