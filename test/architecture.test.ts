@@ -15,7 +15,11 @@ const sources = ["src", "plugin"]
 const allowed: Readonly<Record<string, readonly RegExp[]>> = {
   base: [/^src\/base\//],
   cluster: [/^src\/(base|cluster)\//],
-  drivers: [/^src\/base\//, /^src\/cluster\/cluster\.ts$/, /^src\/drivers\/(driver|commands|find|http|registry)\.ts$/],
+  drivers: [
+    /^src\/base\//,
+    /^src\/cluster\/cluster\.ts$/,
+    /^src\/drivers\/(driver|commands|find|http|registry|tar)\.ts$/,
+  ],
   snapshot: [/^src\/(base|snapshot)\//],
   stores: [/^src\/(base|stores)\//],
   "": [

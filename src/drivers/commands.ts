@@ -2,7 +2,7 @@
 import { type Bytes, collect } from "../base/bytes.ts";
 import { messageOf, type Outcome, UserError } from "../base/errors.ts";
 import type { JsonValue } from "../base/json.ts";
-import { type Command, runForText, type Target } from "../cluster/cluster.ts";
+import { type Command, type Pod, runForText, type Target } from "../cluster/cluster.ts";
 import type { BackupStream, Context, DumpOutput, Instance } from "./driver.ts";
 
 /** The pod to talk to, and the container in it: named by configuration, else one whose environment has one of these
@@ -75,6 +75,26 @@ export async function dumpStream(
   return (await execution.done).stderr;
 }
 
+const environmentScript = `for name in "$@"; do
+  eval "value=\\\${$name-}; file=\\\${\${name}_FILE-}"
+  if [ -z "$value" ] && [ -n "$file" ]; then value=$(cat "$file") || exit; fi
+  printf '%s\\0' "$value"
+done`;
+
+/** Values of a container's environment variables, as the container itself sees them: also those that come from Secrets,
+ *  and those given as a file in NAME_FILE. Unset ones are absent. Needs no right to read Secrets.
+ *  @param names constants of the driver. */
+export async function readEnvironment<Name extends string>(
+  context: Context,
+  target: Target,
+  names: readonly Name[],
+): Promise<Readonly<Partial<Record<Name, string>>>> {
+  const command = { script: environmentScript, args: names, signal: context.signal };
+  const values = (await runForText(context.cluster, target, command)).split("\0");
+  const found = names.flatMap((name, index) => (values[index] ? [[name, values[index]] as const] : []));
+  return Object.fromEntries(found) as Partial<Record<Name, string>>; // its keys are the names
+}
+
 /** Who compresses a dump. The pod, unless told otherwise: what crosses the API server is then a third, and with two cores
  *  the whole run took three quarters of the time (bench/README.md). gzip is in every image that these drivers know. */
 export function outputEncoding({ compression }: Context): "identity" | "gzip" {
@@ -118,4 +138,19 @@ export function reword(
   return rule === undefined
     ? error
     : new UserError(rule.outcome, error.message, { cause: error.cause, hints: error.hints });
+}
+
+/** The port of a pod that has one of these names, in this order; else the fallback, under the name "". */
+export function chooseContainerPort(
+  pod: Pod,
+  wanted: { readonly names: readonly string[]; readonly fallback: number },
+): { readonly name: string; readonly port: number } {
+  const ports = pod.containers.flatMap((each) => each.ports);
+  const named = wanted.names.map((name) => ports.find((port) => port.name === name)).find((port) => port !== undefined);
+  return named ?? { name: "", port: wanted.fallback };
+}
+
+/** A field of a JSON answer; what is no object has none. */
+export function field(value: unknown, name: string): unknown {
+  return typeof value === "object" && value !== null ? (value as Record<string, unknown>)[name] : undefined;
 }

@@ -3,8 +3,10 @@
 import type { Driver } from "./driver.ts";
 
 export const drivers = {
+  influxdb: () => import("./influxdb.ts"),
   mariadb: () => import("./mariadb.ts"),
   postgresql: () => import("./postgresql.ts"),
+  vault: () => import("./vault.ts"),
 } satisfies Record<string, () => Promise<{ default: Driver }>>;
 
 export type DriverName = keyof typeof drivers;

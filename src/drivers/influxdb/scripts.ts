@@ -1,0 +1,37 @@
+/** Scripts that run in InfluxDB's pod. influxd's backup writes files; they go where there is most room, and are deleted
+ *  when the script ends, however it ends. What a killed run left is deleted by the next. */
+
+const workFolder = `base=; room=0
+for each in "$INFLUXD_TMP" /bitnami/influxdb /var/lib/influxdb /tmp; do
+  [ -n "$each" ] && [ -d "$each" ] && [ -w "$each" ] || continue
+  rm -rf "$each"/kaa-backup.??????
+  free=$(df -Pk "$each" | awk 'NR == 2 { print $4 }' 2>/dev/null) || free=$(df -Pk "$each" | sed -n '2s/^.* \\([0-9]*\\) *[0-9]*% .*/\\1/p')
+  [ "\${free:-0}" -gt "$room" ] && base=$each && room=$free
+done
+[ -n "$base" ] || { echo 'no folder of the container can be written to' >&2; exit 3; }
+dir=$(mktemp -d "$base/kaa-backup.XXXXXX") || exit
+trap 'rm -rf "$dir"' EXIT
+trap 'exit 143' TERM INT HUP
+`;
+
+/** Prints the tools that are missing, one a line, and then the kilobytes that the data take. */
+export const inspectScript = `for tool in influxd tar mktemp df gzip; do command -v "$tool" >/dev/null || echo "$tool"; done
+echo "kilobytes $(du -sk /bitnami/influxdb/data /var/lib/influxdb/data 2>/dev/null | awk '{ sum += $1 } END { print sum + 0 }')"`;
+
+/** stdout: a tar of influxd's portable backup. */
+export const dumpScript = `${workFolder}
+influxd backup -portable -host 127.0.0.1:8088 "$dir" >&2 || exit
+cd "$dir" || exit
+set -- *.manifest
+[ -f "$1" ] || { echo 'influxd wrote no manifest' >&2; exit 3; }
+for each in *.gz; do [ -f "$each" ] || continue; gzip -t "$each" || exit; done
+tar -cf - *`;
+
+/** stdin: that tar. No database but the server's own may exist. */
+export const restoreScript = `${workFolder}
+tar -xf - -C "$dir" || exit
+influxd restore -portable -host 127.0.0.1:8088 "$dir" >"$dir/log" 2>&1
+code=$?
+cat "$dir/log" >&2
+[ "$code" = 0 ] || exit "$code"
+if grep -v ' on database _internal\\. ' "$dir/log" | grep -q 'Skipping shard'; then echo "influxd skipped a shard" >&2; exit 3; fi`;

@@ -1,0 +1,306 @@
+/** Vault with raft storage: its own snapshot, still encrypted by the barrier. A snapshot can only be used with the unseal
+ *  keys of the Vault that it was taken of. docs/storages/vault.md has the details. */
+import { setTimeout as pause } from "node:timers/promises";
+import { Meter } from "../base/bytes.ts";
+import { isOutcome, UserError } from "../base/errors.ts";
+import type { JsonValue } from "../base/json.ts";
+import { field } from "./commands.ts";
+import type {
+  Backup,
+  Context,
+  Driver,
+  DumpOutput,
+  DumpResult,
+  Inspection,
+  Instance,
+  RestorePlan,
+  RestoreResult,
+} from "./driver.ts";
+import { tokenVariable, unsealKeysVariable, VaultApi } from "./vault/api.ts";
+import { contentsOf, countsOf } from "./vault/contents.ts";
+import { requireWholeSnapshot } from "./vault/snapshot.ts";
+
+const streamName = "raft.snap";
+const readyMs = 90_000;
+
+const driver: Driver = {
+  storage: "vault",
+  title: "Vault",
+  canUseDirectory: true,
+  credentialVariables: [tokenVariable, unsealKeysVariable],
+  selectors: [
+    { "app.kubernetes.io/name": "vault", component: "server" },
+    { "app.kubernetes.io/name": "vault" },
+    { app: "vault" },
+  ],
+  inspect,
+  dump,
+  plan,
+  restore,
+};
+export default driver;
+
+/** The driver's record in the manifest. */
+interface Facts {
+  readonly clusterId: string;
+  /** "shamir", or the kind of auto-unseal: then the same key service is needed, and no unseal keys. */
+  readonly sealType: string;
+  readonly threshold: number;
+}
+
+interface Server extends Facts {
+  readonly api: VaultApi;
+  readonly version: string;
+}
+
+/** Runs `work` with the active server. */
+async function withActive<T>(instance: Instance, context: Context, work: (server: Server) => Promise<T>): Promise<T> {
+  const states: string[] = [];
+  for (const pod of instance.pods.filter((each) => each.phase === "Running")) {
+    const api = new VaultApi(pod, context);
+    try {
+      const state = await sealStatus(api);
+      if (!state.initialized) states.push(`"${pod.name}" is not initialized`);
+      else if (state.sealed) states.push(`"${pod.name}" is sealed`);
+      else if (field(await api.call("GET", "sys/leader"), "is_self") === false) states.push(`"${pod.name}" is standby`);
+      else return await work({ api, ...state });
+    } finally {
+      api.close();
+    }
+  }
+  const sealed = states.some((each) => each.endsWith("sealed"));
+  throw new UserError("storage-not-ready", `no pod of "${instance.name}" is an active Vault: ${states.join(", ")}`, {
+    hints: sealed ? ["unseal it first: vault operator unseal"] : [],
+  });
+}
+
+async function sealStatus(api: VaultApi) {
+  const status = await api.call("GET", "sys/seal-status");
+  return {
+    initialized: field(status, "initialized") === true,
+    sealed: field(status, "sealed") !== false,
+    storageType: textOf(field(status, "storage_type")),
+    version: textOf(field(status, "version")),
+    clusterId: textOf(field(status, "cluster_id")),
+    sealType: textOf(field(status, "type")),
+    threshold: Number(field(status, "t")) || 0,
+  };
+}
+
+function textOf(value: unknown): string {
+  return typeof value === "string" ? value : "";
+}
+
+/** @throws UserError `storage-not-ready` for storage without snapshots, `credentials` without token or rights. */
+async function requireSnapshots({ api }: Server, context: Context, right: "read" | "update"): Promise<void> {
+  const { storageType } = await sealStatus(api);
+  if (storageType !== "" && storageType !== "raft") {
+    throw new UserError(
+      "storage-not-ready",
+      `Vault keeps its data in "${storageType}" storage, which has no snapshots`,
+      {
+        hints: [
+          "a copy of the files of a running Vault is not consistent; move to raft storage: vault operator migrate",
+          "until then leave Vault out: name the other storages with --storage",
+        ],
+      },
+    );
+  }
+  if (context.credentials[tokenVariable] === undefined) {
+    throw new UserError("credentials", "Vault needs a token, and its chart keeps none", {
+      hints: [`give one in ${tokenVariable}, or in a file: --vault-token-file`],
+    });
+  }
+  const paths = ["sys/storage/raft/snapshot"];
+  const answer = await api.call("POST", "sys/capabilities-self", { paths });
+  const found = field(answer, "capabilities");
+  const capabilities: readonly unknown[] = Array.isArray(found) ? found : [];
+  if (capabilities.includes("root") || capabilities.includes(right)) return;
+  throw new UserError("credentials", `the token for Vault may not "${right}" ${paths[0]}`, {
+    hints: [`its policy needs: path "${paths[0]}" { capabilities = ["${right}"] }`],
+  });
+}
+
+async function inspect(instance: Instance, context: Context): Promise<Inspection> {
+  return await withActive(instance, context, async (server) => {
+    await requireSnapshots(server, context, "read");
+    const contents = await contentsOf(server.api);
+    return { serverVersion: server.version, estimatedBytes: 0, contents, warnings: [] };
+  });
+}
+
+async function dump(instance: Instance, output: DumpOutput, context: Context): Promise<DumpResult> {
+  return await withActive(instance, context, async (server) => {
+    await requireSnapshots(server, context, "read");
+    const before = await countsOf(server.api);
+    const meter = new Meter();
+    const snapshot = requireWholeSnapshot(await server.api.readSnapshot());
+    await output.stream(streamName, {
+      encoding: "identity",
+      bytes: (async function* () {
+        for await (const chunk of snapshot) {
+          meter.update(chunk);
+          yield chunk;
+        }
+      })(),
+      finish: async () => {
+        const digest = meter.digest();
+        return { plain: digest, stored: digest, by: "protocol" };
+      },
+    });
+    const after = await countsOf(server.api);
+    const steady = Object.entries(before.counts).filter(([unit, count]) => after.counts[unit] === count);
+    const { clusterId, sealType, threshold } = server;
+    const warnings = [
+      ...before.warnings,
+      ...(steady.length < Object.keys(before.counts).length ? ["some counts changed during the dump"] : []),
+    ];
+    return { counts: Object.fromEntries(steady), warnings, facts: { clusterId, sealType, threshold } };
+  });
+}
+
+function readFacts(facts: JsonValue): Facts {
+  const threshold = field(facts, "threshold");
+  return {
+    clusterId: textOf(field(facts, "clusterId")),
+    sealType: textOf(field(facts, "sealType")),
+    threshold: typeof threshold === "number" ? threshold : 0,
+  };
+}
+
+function unsealKeysOf(context: Context): readonly string[] {
+  return (context.credentials[unsealKeysVariable] ?? "").split(/\s+/).filter((each) => each !== "");
+}
+
+async function plan(instance: Instance, backup: Backup, context: Context): Promise<RestorePlan> {
+  return await withActive(instance, context, async (server) => {
+    await requireSnapshots(server, context, "update");
+    const facts = readFacts(backup.facts);
+    const isOther = facts.clusterId !== server.clusterId;
+    const keys = unsealKeysOf(context).length;
+    const needsKeys = isOther && facts.sealType === "shamir";
+    return {
+      drops: [`everything Vault holds now: ${(await contentsOf(server.api)).join(", ")}`],
+      creates: ["everything of the snapshot, tokens and policies too"],
+      keeps: [],
+      warnings: [
+        ...(isOther
+          ? [
+              "the snapshot is of another Vault: from then on this one has its unseal keys and its tokens; those of now stop working",
+            ]
+          : []),
+        ...(isOther && !needsKeys
+          ? [`the snapshot's Vault unseals itself by "${facts.sealType}": this one needs the same key service`]
+          : []),
+        ...(backup.serverVersion === server.version
+          ? []
+          : [`snapshot of ${backup.serverVersion}, target is ${server.version}`]),
+      ],
+      obstacles:
+        needsKeys && keys < facts.threshold
+          ? [
+              `afterwards Vault is sealed with the keys of the snapshot's Vault, and ${facts.threshold} of them are needed; ` +
+                `${keys} were given (--vault-unseal-keys-file)`,
+            ]
+          : [],
+    };
+  });
+}
+
+async function restore(instance: Instance, backup: Backup, context: Context): Promise<RestoreResult> {
+  const [stream] = backup.streams;
+  if (stream?.name !== streamName || backup.streams.length !== 1)
+    throw new UserError("invalid-snapshot", `the snapshot lacks vault's "${streamName}"`);
+  const keys = unsealKeysOf(context);
+  const isForeign = await withActive(instance, context, async ({ api, clusterId }) => {
+    const path = "sys/storage/raft/snapshot";
+    if (readFacts(backup.facts).clusterId === clusterId) {
+      const { status, words } = await api.sendSnapshot(path, stream.read());
+      if (status < 300) return false;
+      if (!/unseal keys/.test(words)) throw api.refusal(status, words, `POST ${path}`);
+      if (keys.length === 0) {
+        throw new UserError("refused", "Vault's unseal keys have changed since the snapshot", {
+          effect: "Vault was not changed",
+          hints: ["hand over the keys of that time: --vault-unseal-keys-file"],
+        });
+      }
+    }
+    const { status, words } = await api.sendSnapshot(`${path}-force`, stream.read());
+    if (status >= 300) throw api.refusal(status, words, `POST ${path}-force`);
+    return true;
+  });
+  try {
+    await unsealAll(instance, keys, context);
+    return await countAfter(instance, isForeign, context);
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error;
+    const effect =
+      "the snapshot is in place, but Vault is not ready yet: unseal it with the keys of the snapshot's Vault";
+    throw new UserError(error.outcome, error.message, { cause: error.cause, hints: error.hints, effect });
+  }
+}
+
+/** Waits until every pod serves again, and unseals those that are sealed. */
+async function unsealAll(instance: Instance, keys: readonly string[], context: Context): Promise<void> {
+  const deadline = Date.now() + readyMs;
+  await pause(1000, undefined, { signal: context.signal }); // Vault answers before it begins to load the snapshot
+  for (const pod of instance.pods) {
+    const api = new VaultApi(pod, context);
+    try {
+      for (let steadySince = 0; ; ) {
+        const state = await sealStatus(api).catch((error: unknown) => {
+          if (isOutcome(error, "stream-lost", "storage-not-ready", "storage-failed")) return undefined; // it is loading
+          throw error;
+        });
+        if (state?.sealed === true && keys.length > 0) await unseal(api, keys);
+        if (state?.sealed === false && (await isActive(api))) {
+          if (steadySince > 0 && Date.now() - steadySince > 2000) break;
+          steadySince ||= Date.now();
+        } else steadySince = 0;
+        if (Date.now() > deadline) {
+          const is = state?.sealed === true ? "sealed" : "not ready";
+          throw new UserError("storage-not-ready", `Vault in pod "${pod.name}" is ${is} after ${readyMs / 1000} s`);
+        }
+        await pause(500, undefined, { signal: context.signal });
+      }
+    } finally {
+      api.close();
+    }
+  }
+}
+
+/** Active, or a standby of one that is. */
+async function isActive(api: VaultApi): Promise<boolean> {
+  const leader = await api.call("GET", "sys/leader").catch(() => undefined);
+  return field(leader, "is_self") === true || textOf(field(leader, "leader_address")) !== "";
+}
+
+async function unseal(api: VaultApi, keys: readonly string[]): Promise<void> {
+  await api.call("POST", "sys/unseal", { reset: true });
+  for (const key of keys) {
+    const status = await api.call("POST", "sys/unseal", { key }).catch((error: unknown) => {
+      if (!isOutcome(error, "storage-failed")) throw error;
+      throw new UserError("credentials", "the unseal keys given are not those of the snapshot's Vault");
+    });
+    if (field(status, "sealed") === false) return;
+  }
+}
+
+async function countAfter(instance: Instance, isForeign: boolean, context: Context): Promise<RestoreResult> {
+  const changed = isForeign
+    ? ["tokens and unseal keys are now those of the snapshot's Vault: give them to the services that use it"]
+    : [];
+  return await withActive(instance, context, async ({ api }) => {
+    try {
+      await api.call("GET", "auth/token/lookup-self");
+    } catch (error) {
+      if (!isOutcome(error, "credentials")) throw error;
+      return {
+        counts: {},
+        warnings: [...changed, "the token used for this restore works no longer: nothing was counted"],
+      };
+    }
+    const { counts, warnings } = await countsOf(api);
+    return { counts, warnings: [...changed, ...warnings] };
+  });
+}
