@@ -36,6 +36,7 @@ const packages: Readonly<Record<string, RegExp>> = {
   "@kubernetes/client-node": /^src\/cluster\//,
   ws: /^src\/cluster\//,
   "@aws-sdk/client-s3": /^src\/stores\/s3/,
+  bson: /^src\/drivers\/mongodb/,
   yargs: /^src\/cli\//,
   ora: /^src\/cli\//,
   chalk: /^src\/cli\//,

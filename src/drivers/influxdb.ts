@@ -168,9 +168,7 @@ async function restore(instance: Instance, backup: Backup, context: Context): Pr
   return await withServer(instance, context, async ({ target, api }) => {
     try {
       for (const name of await databaseNames(api)) await api.query(`DROP DATABASE ${identifier(name)}`);
-      await whileAlive(api, context, (alive) =>
-        feedStream(alive, target, stream, { script: scripts.restoreScript }),
-      );
+      await whileAlive(api, context, (alive) => feedStream(alive, target, stream, { script: scripts.restoreScript }));
       // A database without points has no shards, and influxd leaves it out.
       for (const name of names) await api.query(`CREATE DATABASE ${identifier(name)}`);
       const warnings = await applyMetadata(api, wanted);
