@@ -35,7 +35,7 @@ const allowed: Readonly<Record<string, readonly RegExp[]>> = {
 const packages: Readonly<Record<string, RegExp>> = {
   "@kubernetes/client-node": /^src\/cluster\//,
   ws: /^src\/cluster\//,
-  "@aws-sdk/client-s3": /^src\/stores\/s3/,
+  "@aws-sdk/client-s3": /^src\/(stores\/s3|drivers\/minio)/,
   bson: /^src\/drivers\/mongodb/,
   yargs: /^src\/cli\//,
   ora: /^src\/cli\//,

@@ -5,6 +5,7 @@ import type { Driver } from "./driver.ts";
 export const drivers = {
   influxdb: () => import("./influxdb.ts"),
   mariadb: () => import("./mariadb.ts"),
+  minio: () => import("./minio.ts"),
   mongodb: () => import("./mongodb.ts"),
   postgresql: () => import("./postgresql.ts"),
   vault: () => import("./vault.ts"),

@@ -1,0 +1,156 @@
+/** MinIO: every bucket with its settings and every version of every object, through its S3 API. Restoring makes the
+ *  buckets hold exactly the snapshot's objects. docs/storages/minio.md has the details. */
+import { DeleteBucketCommand } from "@aws-sdk/client-s3";
+import { Meter } from "../base/bytes.ts";
+import { UserError } from "../base/errors.ts";
+import type { JsonValue } from "../base/json.ts";
+import {
+  type Backup,
+  type Context,
+  type Driver,
+  type DumpOutput,
+  type DumpResult,
+  type Inspection,
+  type Instance,
+  pathPart,
+  type RestorePlan,
+  type RestoreResult,
+} from "./driver.ts";
+import { bucketArchive } from "./minio/dump.ts";
+import { fillBucket } from "./minio/fill.ts";
+import { bucketNames, emptyBucket, type Locked, versionsOf } from "./minio/listing.ts";
+import { isS3Error, passwordVariable, type Server, userVariable, versionOf, withServer } from "./minio/server.ts";
+import { applySettings, type BucketSettings, createBucket, parseSettings, settingsOf } from "./minio/settings.ts";
+
+const driver: Driver = {
+  storage: "minio",
+  title: "MinIO",
+  canUseDirectory: true,
+  credentialVariables: [userVariable, passwordVariable],
+  selectors: [{ "app.kubernetes.io/name": "minio" }, { app: "minio" }],
+  inspect,
+  dump,
+  plan,
+  restore,
+};
+export default driver;
+
+/** Where snapshots may be kept is not backed up into them: neither the bucket of this run, nor one named as they are. */
+async function wantedBuckets(server: Server, { location }: Context): Promise<readonly string[]> {
+  const names = await bucketNames(server);
+  return names.filter((name) => name !== location.bucket && !name.startsWith("storage-backup--"));
+}
+
+async function inspect(instance: Instance, context: Context): Promise<Inspection> {
+  return await withServer(instance, context, async (server) => ({
+    serverVersion: await versionOf(server, context),
+    estimatedBytes: 0, // only listing every object would tell
+    contents: await wantedBuckets(server, context),
+    warnings: [],
+  }));
+}
+
+async function dump(instance: Instance, output: DumpOutput, context: Context): Promise<DumpResult> {
+  return await withServer(instance, context, async (server) => {
+    const buckets: BucketSettings[] = [];
+    const counts = { objects: 0, deleteMarkers: 0, vanished: 0 };
+    for (const name of await wantedBuckets(server, context)) {
+      const settings = await settingsOf(server, name);
+      buckets.push(settings);
+      const meter = new Meter();
+      const archive = bucketArchive(server, { name, isVersioned: settings.versioning !== "" }, counts);
+      await output.stream(streamName(name), {
+        encoding: "identity",
+        bytes: (async function* () {
+          for await (const chunk of archive) {
+            meter.update(chunk);
+            yield chunk;
+          }
+        })(),
+        finish: async () => {
+          const digest = meter.digest();
+          return { plain: digest, stored: digest, by: "protocol" };
+        },
+      });
+    }
+    const { objects, deleteMarkers, vanished } = counts;
+    return {
+      counts: { buckets: buckets.length, objects, "delete markers": deleteMarkers },
+      warnings: [
+        "each object is as it was when it was read; users and policies of MinIO itself are not dumped",
+        ...(vanished > 0 ? [`${vanished} objects were deleted while the dump ran, and are not in it`] : []),
+      ],
+      facts: JSON.parse(JSON.stringify({ buckets })) as JsonValue,
+    };
+  });
+}
+
+function streamName(bucket: string): string {
+  return `buckets/${pathPart(bucket)}.tar`;
+}
+
+async function plan(instance: Instance, backup: Backup, context: Context): Promise<RestorePlan> {
+  return await withServer(instance, context, async (server) => {
+    const existing = await wantedBuckets(server, context);
+    const wanted = parseSettings(backup.facts).map(({ name }) => name);
+    const unusable = wanted.filter((name) => name === context.location.bucket);
+    return {
+      drops: existing.map((name) => `bucket ${name} with all its objects`),
+      creates: wanted.map((name) => `bucket ${name}`),
+      keeps: ["users and policies of MinIO itself, and buckets of snapshots"],
+      warnings: ["versions keep their order and content, but get new ids and dates"],
+      obstacles: unusable.map((name) => `bucket ${name} is where the snapshots are kept`),
+    };
+  });
+}
+
+async function restore(instance: Instance, backup: Backup, context: Context): Promise<RestoreResult> {
+  const buckets = parseSettings(backup.facts);
+  const jobs = buckets.map((settings) => {
+    const stream = backup.streams.find((each) => each.name === streamName(settings.name));
+    if (stream === undefined)
+      throw new UserError("invalid-snapshot", `the snapshot lacks minio's bucket "${settings.name}"`);
+    return { settings, stream };
+  });
+  const done: string[] = [];
+  try {
+    return await withServer(instance, context, async (server) => {
+      const counts = { buckets: buckets.length, objects: 0, "delete markers": 0 };
+      const locked = new Map<string, readonly Locked[]>();
+      for (const name of await wantedBuckets(server, context)) locked.set(name, await removeBucket(server, name));
+      for (const { settings, stream } of jobs) {
+        await createBucket(server, settings);
+        const isThere = ({ key, etag }: { readonly key: string; readonly etag?: string }) =>
+          locked.get(settings.name)?.some((each) => each.key === key && each.etag === etag) === true;
+        await fillBucket(server, settings.name, stream.read(), isThere);
+        await applySettings(server, settings);
+        for await (const { isDeleteMarker } of versionsOf(server, settings.name))
+          counts[isDeleteMarker ? "delete markers" : "objects"] += 1;
+        done.push(settings.name);
+      }
+      const warnings = [...locked.values()].flat().map(({ says }) => `locked, so not removed: ${says}`);
+      return { counts, warnings };
+    });
+  } catch (error) {
+    throw withEffect(error, `restored: ${done.join(", ") || "none"}; other buckets may be empty or incomplete`);
+  }
+}
+
+/** @returns the objects that are locked; their bucket stays. */
+async function removeBucket(server: Server, bucket: string): Promise<readonly Locked[]> {
+  const locked = await emptyBucket(server, bucket);
+  if (locked.length > 0) return locked;
+  try {
+    await server.client.send(new DeleteBucketCommand({ Bucket: bucket }), { abortSignal: server.signal });
+  } catch (error) {
+    // Somebody has put something into it meanwhile; it is emptied again.
+    if (!isS3Error(error, "BucketNotEmpty")) throw error;
+    return await removeBucket(server, bucket);
+  }
+  return [];
+}
+
+function withEffect(error: unknown, effect: string): unknown {
+  if (!(error instanceof UserError)) return error;
+  return new UserError(error.outcome, error.message, { cause: error.cause, hints: error.hints, effect });
+}
