@@ -1,12 +1,12 @@
 /** Vault with raft storage: its own snapshot, still encrypted by the barrier. A snapshot can only be used with the unseal
  *  keys of the Vault that it was taken of. docs/storages/vault.md has the details. */
-import { setTimeout as pause } from "node:timers/promises";
 import { Meter } from "../base/bytes.ts";
 import { isOutcome, UserError } from "../base/errors.ts";
 import type { JsonValue } from "../base/json.ts";
 import { field } from "./commands.ts";
 import type {
   Backup,
+  BackupStream,
   Context,
   Driver,
   DumpOutput,
@@ -18,10 +18,13 @@ import type {
 } from "./driver.ts";
 import { tokenVariable, unsealKeysVariable, VaultApi } from "./vault/api.ts";
 import { contentsOf, countsOf } from "./vault/contents.ts";
+import { sealStatus, textOf, unsealAll } from "./vault/seal.ts";
 import { requireWholeSnapshot } from "./vault/snapshot.ts";
 
 const streamName = "raft.snap";
-const readyMs = 90_000;
+const snapshotPath = "sys/storage/raft/snapshot";
+/** How long Vault is unsealed after a restore that was interrupted. */
+const interruptedMs = 60_000;
 
 const driver: Driver = {
   storage: "vault",
@@ -74,25 +77,12 @@ async function withActive<T>(instance: Instance, context: Context, work: (server
   });
 }
 
-async function sealStatus(api: VaultApi) {
-  const status = await api.call("GET", "sys/seal-status");
-  return {
-    initialized: field(status, "initialized") === true,
-    sealed: field(status, "sealed") !== false,
-    storageType: textOf(field(status, "storage_type")),
-    version: textOf(field(status, "version")),
-    clusterId: textOf(field(status, "cluster_id")),
-    sealType: textOf(field(status, "type")),
-    threshold: Number(field(status, "t")) || 0,
-  };
-}
-
-function textOf(value: unknown): string {
-  return typeof value === "string" ? value : "";
-}
-
 /** @throws UserError `storage-not-ready` for storage without snapshots, `credentials` without token or rights. */
-async function requireSnapshots({ api }: Server, context: Context, right: "read" | "update"): Promise<void> {
+async function requireSnapshots(
+  { api }: Server,
+  context: Context,
+  { right, path }: { readonly right: "read" | "update"; readonly path: string },
+): Promise<void> {
   const { storageType } = await sealStatus(api);
   if (storageType !== "" && storageType !== "raft") {
     throw new UserError(
@@ -111,19 +101,18 @@ async function requireSnapshots({ api }: Server, context: Context, right: "read"
       hints: [`give one in ${tokenVariable}, or in a file: --vault-token-file`],
     });
   }
-  const paths = ["sys/storage/raft/snapshot"];
-  const answer = await api.call("POST", "sys/capabilities-self", { paths });
+  const answer = await api.call("POST", "sys/capabilities-self", { paths: [path] });
   const found = field(answer, "capabilities");
   const capabilities: readonly unknown[] = Array.isArray(found) ? found : [];
   if (capabilities.includes("root") || capabilities.includes(right)) return;
-  throw new UserError("credentials", `the token for Vault may not "${right}" ${paths[0]}`, {
-    hints: [`its policy needs: path "${paths[0]}" { capabilities = ["${right}"] }`],
+  throw new UserError("credentials", `the token for Vault may not "${right}" ${path}`, {
+    hints: [`its policy needs: path "${path}" { capabilities = ["${right}"] }`],
   });
 }
 
 async function inspect(instance: Instance, context: Context): Promise<Inspection> {
   return await withActive(instance, context, async (server) => {
-    await requireSnapshots(server, context, "read");
+    await requireSnapshots(server, context, { right: "read", path: snapshotPath });
     const contents = await contentsOf(server.api);
     return { serverVersion: server.version, estimatedBytes: 0, contents, warnings: [] };
   });
@@ -131,7 +120,7 @@ async function inspect(instance: Instance, context: Context): Promise<Inspection
 
 async function dump(instance: Instance, output: DumpOutput, context: Context): Promise<DumpResult> {
   return await withActive(instance, context, async (server) => {
-    await requireSnapshots(server, context, "read");
+    await requireSnapshots(server, context, { right: "read", path: snapshotPath });
     const before = await countsOf(server.api);
     const meter = new Meter();
     const snapshot = requireWholeSnapshot(await server.api.readSnapshot());
@@ -174,9 +163,10 @@ function unsealKeysOf(context: Context): readonly string[] {
 
 async function plan(instance: Instance, backup: Backup, context: Context): Promise<RestorePlan> {
   return await withActive(instance, context, async (server) => {
-    await requireSnapshots(server, context, "update");
     const facts = readFacts(backup.facts);
     const isOther = facts.clusterId !== server.clusterId;
+    const path = isOther ? `${snapshotPath}-force` : snapshotPath;
+    await requireSnapshots(server, context, { right: "update", path });
     const keys = unsealKeysOf(context).length;
     const needsKeys = isOther && facts.sealType === "shamir";
     return {
@@ -188,6 +178,9 @@ async function plan(instance: Instance, backup: Backup, context: Context): Promi
           ? [
               "the snapshot is of another Vault: from then on this one has its unseal keys and its tokens; those of now stop working",
             ]
+          : []),
+        ...(needsKeys
+          ? [`it will then be sealed, and ${facts.threshold} unseal keys of the snapshot's Vault are needed`]
           : []),
         ...(isOther && !needsKeys
           ? [`the snapshot's Vault unseals itself by "${facts.sealType}": this one needs the same key service`]
@@ -212,78 +205,57 @@ async function restore(instance: Instance, backup: Backup, context: Context): Pr
   if (stream?.name !== streamName || backup.streams.length !== 1)
     throw new UserError("invalid-snapshot", `the snapshot lacks vault's "${streamName}"`);
   const keys = unsealKeysOf(context);
-  const isForeign = await withActive(instance, context, async ({ api, clusterId }) => {
-    const path = "sys/storage/raft/snapshot";
+  try {
+    const isForeign = await send(instance, backup, stream, context);
+    try {
+      await unsealAll(instance, keys, context);
+      return await countAfter(instance, isForeign, context);
+    } catch (error) {
+      throw withEffect(
+        error,
+        "the snapshot is in place, but Vault is not ready yet: unseal it with the keys of the snapshot's Vault",
+      );
+    }
+  } catch (error) {
+    if (!context.signal.aborted) throw error;
+    // Interrupted: the services need Vault all the same, so it is unsealed on a clock of its own.
+    await unsealAll(instance, keys, { ...context, signal: AbortSignal.timeout(interruptedMs) }).catch(() => {
+      context.warn("Vault is not ready: unseal it, with the keys of the snapshot's Vault if they are others");
+    });
+    throw error;
+  }
+}
+
+/** Hands the snapshot to Vault. @returns whether it was forced, so that keys and tokens are now the snapshot's. */
+async function send(instance: Instance, backup: Backup, stream: BackupStream, context: Context): Promise<boolean> {
+  return await withActive(instance, context, async ({ api, clusterId }) => {
+    const post = async (path: string) => {
+      try {
+        return await api.sendSnapshot(path, stream.read());
+      } catch (error) {
+        throw withEffect(error, "it is not known whether Vault took the snapshot; the restore can be repeated");
+      }
+    };
     if (readFacts(backup.facts).clusterId === clusterId) {
-      const { status, words } = await api.sendSnapshot(path, stream.read());
+      const { status, words } = await post(snapshotPath);
       if (status < 300) return false;
-      if (!/unseal keys/.test(words)) throw api.refusal(status, words, `POST ${path}`);
-      if (keys.length === 0) {
+      if (!/unseal keys/.test(words)) throw api.refusal(status, words, `POST ${snapshotPath}`);
+      if (unsealKeysOf(context).length === 0) {
         throw new UserError("refused", "Vault's unseal keys have changed since the snapshot", {
           effect: "Vault was not changed",
           hints: ["hand over the keys of that time: --vault-unseal-keys-file"],
         });
       }
     }
-    const { status, words } = await api.sendSnapshot(`${path}-force`, stream.read());
-    if (status >= 300) throw api.refusal(status, words, `POST ${path}-force`);
+    const { status, words } = await post(`${snapshotPath}-force`);
+    if (status >= 300) throw api.refusal(status, words, `POST ${snapshotPath}-force`);
     return true;
   });
-  try {
-    await unsealAll(instance, keys, context);
-    return await countAfter(instance, isForeign, context);
-  } catch (error) {
-    if (!(error instanceof UserError)) throw error;
-    const effect =
-      "the snapshot is in place, but Vault is not ready yet: unseal it with the keys of the snapshot's Vault";
-    throw new UserError(error.outcome, error.message, { cause: error.cause, hints: error.hints, effect });
-  }
 }
 
-/** Waits until every pod serves again, and unseals those that are sealed. */
-async function unsealAll(instance: Instance, keys: readonly string[], context: Context): Promise<void> {
-  const deadline = Date.now() + readyMs;
-  await pause(1000, undefined, { signal: context.signal }); // Vault answers before it begins to load the snapshot
-  for (const pod of instance.pods) {
-    const api = new VaultApi(pod, context);
-    try {
-      for (let steadySince = 0; ; ) {
-        const state = await sealStatus(api).catch((error: unknown) => {
-          if (isOutcome(error, "stream-lost", "storage-not-ready", "storage-failed")) return undefined; // it is loading
-          throw error;
-        });
-        if (state?.sealed === true && keys.length > 0) await unseal(api, keys);
-        if (state?.sealed === false && (await isActive(api))) {
-          if (steadySince > 0 && Date.now() - steadySince > 2000) break;
-          steadySince ||= Date.now();
-        } else steadySince = 0;
-        if (Date.now() > deadline) {
-          const is = state?.sealed === true ? "sealed" : "not ready";
-          throw new UserError("storage-not-ready", `Vault in pod "${pod.name}" is ${is} after ${readyMs / 1000} s`);
-        }
-        await pause(500, undefined, { signal: context.signal });
-      }
-    } finally {
-      api.close();
-    }
-  }
-}
-
-/** Active, or a standby of one that is. */
-async function isActive(api: VaultApi): Promise<boolean> {
-  const leader = await api.call("GET", "sys/leader").catch(() => undefined);
-  return field(leader, "is_self") === true || textOf(field(leader, "leader_address")) !== "";
-}
-
-async function unseal(api: VaultApi, keys: readonly string[]): Promise<void> {
-  await api.call("POST", "sys/unseal", { reset: true });
-  for (const key of keys) {
-    const status = await api.call("POST", "sys/unseal", { key }).catch((error: unknown) => {
-      if (!isOutcome(error, "storage-failed")) throw error;
-      throw new UserError("credentials", "the unseal keys given are not those of the snapshot's Vault");
-    });
-    if (field(status, "sealed") === false) return;
-  }
+function withEffect(error: unknown, effect: string): unknown {
+  if (!(error instanceof UserError) || error.effect !== undefined) return error;
+  return new UserError(error.outcome, error.message, { cause: error.cause, hints: error.hints, effect });
 }
 
 async function countAfter(instance: Instance, isForeign: boolean, context: Context): Promise<RestoreResult> {

@@ -41,7 +41,13 @@ export class VaultApi {
     });
     if (status === 404) return undefined;
     if (status >= 300) throw this.#refusal(status, answer.toString("utf8"), `${method} ${path}`);
-    return answer.byteLength === 0 ? undefined : JSON.parse(answer.toString("utf8"));
+    if (answer.byteLength === 0) return undefined;
+    try {
+      return JSON.parse(answer.toString("utf8"));
+    } catch (error) {
+      const where = `Vault in pod "${this.pod.name}"`;
+      throw new UserError("storage-failed", `${where}: ${method} ${path}: the answer is not JSON`, { cause: error });
+    }
   }
 
   /** The raft snapshot as it comes; whether it is whole only its content says. */
