@@ -195,10 +195,11 @@ function dumpOf(inspected: Inspected, scope: Scope, retry: RetryPlan): Dump {
     instance: instance.name,
     async run(output, signal) {
       scope.reporter.started(task, { doing: "dumping", expectedBytes: inspection.estimatedBytes });
+      const progress = (bytes: number) => scope.reporter.progressBytes(task, bytes);
       for (let attempt = 1; ; attempt++) {
-        const counted = countingOutput(output, (bytes) => scope.reporter.progressBytes(task, bytes));
+        const counted = countingOutput(output, progress);
         try {
-          const result = await driver.dump(instance, counted.output, { ...context, signal });
+          const result = await driver.dump(instance, counted.output, { ...context, signal, progress });
           scope.reporter.finished(task, summaryOf(result.counts));
           return { serverVersion: inspection.serverVersion, ...result };
         } catch (error) {

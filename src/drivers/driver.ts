@@ -4,7 +4,8 @@ import type { Bytes, Digest } from "../base/bytes.ts";
 import type { JsonValue } from "../base/json.ts";
 import type { Cluster, Pod } from "../cluster/cluster.ts";
 
-/** Label sets, tried in order; the first that any pod of the release matches decides. */
+/** Label sets, tried in order; the first that any pod of the release matches decides. A value that begins with "*" matches
+ *  every value that ends so: charts put the release's name in front. */
 export type Selectors = readonly Readonly<Record<string, string>>[];
 
 /** One running server of a storage, with all its pods (several when it is replicated). */
@@ -42,6 +43,8 @@ export interface Context {
   /** Whether the pod compresses dumps: `auto` lets the driver decide by what the pod has. */
   readonly compression: "auto" | "pod" | "client";
   readonly signal: AbortSignal;
+  /** Tells how many bytes are done, when they do not pass through this program. */
+  readonly progress?: (bytes: number) => void;
   /** Something the operator should know that does not stop the work. */
   warn(message: string): void;
 }
@@ -122,6 +125,8 @@ export interface Driver {
   /** For people: "PostgreSQL". */
   readonly title: string;
   readonly selectors: Selectors;
+  /** Which instance a matching pod belongs to, when not its owner decides; undefined: it is none of the servers. */
+  instanceOf?(pod: Pod): string | undefined;
   /** False for a storage whose data never passes through this program, so that it cannot be kept in a directory. */
   readonly canUseDirectory: boolean;
   /** Environment variables by which the operator hands over credentials: ["POSTGRES_ROOT_PWD"]. */

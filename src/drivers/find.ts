@@ -6,8 +6,10 @@ import type { Driver, Instance } from "./driver.ts";
 export function findInstances(driver: Driver, pods: readonly Pod[], releasePrefix: string): readonly Instance[] {
   const ours = pods.filter((pod) => pod.phase !== "Succeeded" && pod.phase !== "Failed" && isOf(pod, releasePrefix));
   for (const selector of driver.selectors) {
-    const matching = ours.filter((pod) => Object.entries(selector).every(([key, value]) => pod.labels[key] === value));
-    if (matching.length > 0) return byOwner(driver.storage, matching);
+    const matching = ours.filter((pod) =>
+      Object.entries(selector).every(([key, value]) => isValue(pod.labels[key], value)),
+    );
+    if (matching.length > 0) return byOwner(driver, matching);
   }
   return [];
 }
@@ -21,14 +23,19 @@ function isOf(pod: Pod, releasePrefix: string): boolean {
   return releasePrefix === "" || releaseOf(pod).startsWith(releasePrefix) || pod.name.startsWith(`${releasePrefix}-`);
 }
 
+function isValue(label: string | undefined, wanted: string): boolean {
+  return wanted.startsWith("*") ? label?.endsWith(wanted.slice(1)) === true : label === wanted;
+}
+
 /** Pods of one StatefulSet are one instance. Jobs' pods (hooks, backups) have labels of the chart, too, but no server. */
-function byOwner(storage: string, pods: readonly Pod[]): readonly Instance[] {
+function byOwner(driver: Driver, pods: readonly Pod[]): readonly Instance[] {
   const owners = new Map<string, Pod[]>();
   for (const pod of pods.filter((each) => each.labels["job-name"] === undefined)) {
-    owners.set(pod.owner, [...(owners.get(pod.owner) ?? []), pod]);
+    const name = driver.instanceOf === undefined ? pod.owner : driver.instanceOf(pod);
+    if (name !== undefined) owners.set(name, [...(owners.get(name) ?? []), pod]);
   }
   return [...owners]
-    .map(([name, members]) => ({ storage, name, pods: members }))
+    .map(([name, members]) => ({ storage: driver.storage, name, pods: members }))
     .sort((a, b) => (a.name < b.name ? -1 : 1));
 }
 

@@ -7,6 +7,7 @@ export const drivers = {
   mariadb: () => import("./mariadb.ts"),
   minio: () => import("./minio.ts"),
   mongodb: () => import("./mongodb.ts"),
+  opendistro: () => import("./opendistro.ts"),
   postgresql: () => import("./postgresql.ts"),
   vault: () => import("./vault.ts"),
 } satisfies Record<string, () => Promise<{ default: Driver }>>;

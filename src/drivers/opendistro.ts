@@ -1,0 +1,217 @@
+/** Open Distro for Elasticsearch (Elasticsearch 7, OpenSearch): the engine's own snapshots, in the folder `opendistro` of the
+ *  bucket; the archive holds what belongs to no index. docs/storages/opendistro.md has the details. */
+import { digestOf } from "../base/bytes.ts";
+import { UserError } from "../base/errors.ts";
+import type { JsonValue } from "../base/json.ts";
+import { field, readSmall } from "./commands.ts";
+import type {
+  Backup,
+  Context,
+  Driver,
+  DumpOutput,
+  DumpResult,
+  Inspection,
+  Instance,
+  RestorePlan,
+  RestoreResult,
+} from "./driver.ts";
+import { ApiError, passwordVariable, SearchApi, userVariable } from "./opendistro/api.ts";
+import { applyGlobal, readGlobal } from "./opendistro/global.ts";
+import { countsOf, deleteIndices, indicesOf, requireHealthy, restoreIndices } from "./opendistro/indices.ts";
+import { keyVariables, prepareNodes, requirePlugin } from "./opendistro/nodes.ts";
+import { discard, endpointVariable, type Place, register, remove, snapshotsIn, take } from "./opendistro/repository.ts";
+
+const repository = "kaa-backup";
+/** Read-only: the snapshot may be another cluster's. */
+const restoreRepository = "kaa-restore";
+const streamName = "global.json";
+
+const driver: Driver = {
+  storage: "opendistro",
+  title: "Open Distro",
+  canUseDirectory: false,
+  credentialVariables: [userVariable, passwordVariable, endpointVariable, ...keyVariables],
+  selectors: [
+    { app: "*opendistro-es" },
+    { "app.kubernetes.io/name": "opendistro-es" },
+    { app: "elasticsearch-opendistro" },
+  ],
+  // Master, data and client nodes are StatefulSets and Deployments of their own; Kibana is none of them.
+  instanceOf: (pod) =>
+    pod.labels["role"] === "kibana" ? undefined : pod.owner.replace(/-(master|data|client|coordinating|ingest)$/, ""),
+  inspect: (instance, context) => withApi(instance, context, (api) => inspect(api)),
+  dump: (instance, output, context) => withApi(instance, context, (api) => dump({ api, instance, context }, output)),
+  plan: (instance, backup, context) => withApi(instance, context, (api) => plan(api, backup)),
+  restore: (instance, backup, context) =>
+    withApi(instance, context, (api) => restore({ api, instance, context }, backup)),
+  discard: (instance, _facts, context) => withApi(instance, context, (api) => forget({ api, instance, context })),
+};
+export default driver;
+
+interface Work {
+  readonly api: SearchApi;
+  readonly instance: Instance;
+  readonly context: Context;
+}
+
+async function withApi<T>(instance: Instance, context: Context, work: (api: SearchApi) => Promise<T>): Promise<T> {
+  const api = await SearchApi.connect(instance, context);
+  try {
+    return await work(api);
+  } catch (error) {
+    if (!(error instanceof ApiError)) throw error;
+    throw new UserError("storage-failed", `Open Distro: ${error.message}`, { cause: error });
+  } finally {
+    api.close();
+  }
+}
+
+async function inspect(api: SearchApi): Promise<Inspection> {
+  await requirePlugin(api);
+  const indices = await indicesOf(api);
+  requireHealthy(indices);
+  return {
+    serverVersion: api.version,
+    estimatedBytes: indices.reduce((sum, each) => sum + each.bytes, 0),
+    contents: indices.map(({ name }) => name),
+    warnings: [],
+  };
+}
+
+function placeOf({ instance, context }: Work): Place {
+  const { bucket } = context.location;
+  if (bucket === undefined) throw new UserError("usage", "Open Distro cannot be kept in a directory, only in S3");
+  return { bucket, basePath: `opendistro/${context.namespace}/${instance.name}` };
+}
+
+/** The name that our snapshot has in the repository. */
+function nameIn(context: Context): string {
+  return `kaa-${context.snapshotName}`;
+}
+
+async function dump(work: Work, output: DumpOutput): Promise<DumpResult> {
+  const { api, instance, context } = work;
+  requireHealthy(await indicesOf(api));
+  const place = placeOf(work);
+  const client = await prepareNodes(api, instance, context);
+  await register(api, { name: repository, place, client, isReadOnly: false }, context);
+  await deleteLeftovers(work);
+  const before = await countsOf(api);
+  const global = Buffer.from(JSON.stringify(await readGlobal(api)));
+  const { indices } = await take(api, repository, nameIn(context), context);
+  const after = await countsOf(api);
+  const digest = digestOf(global);
+  await output.stream(streamName, {
+    encoding: "identity",
+    bytes: (async function* () {
+      yield global;
+    })(),
+    finish: async () => ({ plain: digest, stored: digest, by: "protocol" }),
+  });
+  const steady = Object.entries(before).filter(([unit, count]) => after[unit] === count);
+  const changed = Object.keys(before).filter((unit) => after[unit] !== before[unit]);
+  return {
+    counts: Object.fromEntries(steady),
+    warnings: changed.length > 0 ? [`not counted, for they changed during the dump: ${changed.join(", ")}`] : [],
+    facts: { snapshot: nameIn(context), basePath: place.basePath, indices: [...indices], state: "SUCCESS" },
+  };
+}
+
+/** Of runs that died: every snapshot of ours that no published file belongs to, and one that an earlier attempt began. */
+async function deleteLeftovers({ api, context }: Work): Promise<void> {
+  const published = await context.publishedNames?.();
+  if (published === undefined) return;
+  for (const { name } of await snapshotsIn(api, repository)) {
+    if (name.startsWith("kaa-") && !published.has(name.slice("kaa-".length))) await discard(api, repository, name);
+  }
+}
+
+async function forget(work: Work): Promise<void> {
+  const { api, instance, context } = work;
+  const place = placeOf(work);
+  if ((await api.find(`/_snapshot/${repository}`)) === undefined) {
+    const client = await prepareNodes(api, instance, context);
+    await register(api, { name: repository, place, client, isReadOnly: false }, context);
+  }
+  await discard(api, repository, nameIn(context));
+}
+
+/** The driver's record in the manifest. */
+interface Facts {
+  readonly snapshot: string;
+  readonly basePath: string;
+  readonly indices: readonly string[];
+}
+
+function readFacts(facts: JsonValue): Facts {
+  const [snapshot, basePath, indices] = [field(facts, "snapshot"), field(facts, "basePath"), field(facts, "indices")];
+  const isName = (text: unknown, form: RegExp): text is string => typeof text === "string" && form.test(text);
+  // Names of indices hold no comma, star or blank, by the engine's own rules; here they would mean other indices.
+  const areNames =
+    Array.isArray(indices) && indices.every((each: unknown) => isName(each, /^[^\s,*?"<>|\\/#+-][^\s,*?"<>|\\/#]*$/));
+  if (!isName(snapshot, /^kaa-[\d-]+$/) || !isName(basePath, /^opendistro(\/[\w.-]+)*$/) || !areNames)
+    throw new UserError("invalid-snapshot", "opendistro's record in the manifest is damaged");
+  return { snapshot, basePath, indices };
+}
+
+async function plan(api: SearchApi, backup: Backup): Promise<RestorePlan> {
+  const { indices } = readFacts(backup.facts);
+  const existing = await indicesOf(api);
+  const major = (version: string) => Number.parseInt(version, 10) || 0;
+  await requirePlugin(api);
+  return {
+    drops: existing.map(({ name }) => `index ${name}`),
+    creates: indices.map((name) => `index ${name}`),
+    keeps: ["users, roles and certificates of the security plugin"],
+    warnings: [
+      "stop Kibana and what writes while indices are restored: it would make its index anew",
+      ...(backup.serverVersion === api.version
+        ? []
+        : [`snapshot of ${backup.serverVersion}, target is ${api.version}`]),
+    ],
+    obstacles:
+      major(backup.serverVersion) > major(api.version) && !(major(backup.serverVersion) === 7 && major(api.version) < 4)
+        ? [`the snapshot is of version ${backup.serverVersion}, newer than the target's ${api.version}`]
+        : [],
+  };
+}
+
+async function restore(work: Work, backup: Backup): Promise<RestoreResult> {
+  const { api, instance, context } = work;
+  const { snapshot, basePath, indices } = readFacts(backup.facts);
+  const [stream] = backup.streams;
+  if (stream?.name !== streamName || backup.streams.length !== 1)
+    throw new UserError("invalid-snapshot", `the snapshot lacks opendistro's "${streamName}"`);
+  const global = JSON.parse((await readSmall(stream)).toString("utf8")) as Readonly<Record<string, JsonValue>>; // we wrote it
+  const { bucket } = placeOf(work);
+  const client = await prepareNodes(api, instance, context);
+  await register(api, { name: restoreRepository, place: { bucket, basePath }, client, isReadOnly: true }, context);
+  let effect = "Open Distro was not changed";
+  try {
+    const [found] = await snapshotsIn(api, restoreRepository, snapshot);
+    if (found?.state !== "SUCCESS") {
+      const is = found === undefined ? "is not there" : `is ${found.state}`;
+      throw new UserError("invalid-snapshot", `Open Distro's snapshot "${snapshot}" in ${bucket}/${basePath} ${is}`);
+    }
+    const missing = indices.filter((name) => !found.indices.includes(name));
+    if (missing.length > 0)
+      throw new UserError("invalid-snapshot", `Open Distro's snapshot "${snapshot}" lacks ${missing.join(", ")}`);
+    effect = "indices are missing or incomplete until the restore is repeated";
+    const existing = await indicesOf(api);
+    await deleteIndices(
+      api,
+      existing.map(({ name }) => name),
+    );
+    const warnings = await applyGlobal(api, global);
+    await restoreIndices(api, { repository: restoreRepository, snapshot, indices }, context);
+    return { counts: await countsOf(api), warnings };
+  } catch (error) {
+    const known = error instanceof ApiError ? new UserError("storage-failed", `Open Distro: ${error.message}`) : error;
+    if (!(known instanceof UserError)) throw known;
+    throw new UserError(known.outcome, known.message, { cause: known.cause, hints: known.hints, effect });
+  } finally {
+    await remove(api, restoreRepository).catch(() =>
+      context.warn(`the repository "${restoreRepository}" is still registered`),
+    );
+  }
+}

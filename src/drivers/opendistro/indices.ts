@@ -1,0 +1,103 @@
+/** The indices of a cluster: named, counted, deleted, restored. */
+import { setTimeout as pause } from "node:timers/promises";
+import { UserError } from "../../base/errors.ts";
+import { field } from "../commands.ts";
+import type { Context } from "../driver.ts";
+import { ApiError, type SearchApi } from "./api.ts";
+import { isSecurity } from "./repository.ts";
+
+const pollMs = 1000;
+/** A restore that has not moved for so long has failed: a shard that nobody can hold waits for ever. */
+const stuckMs = 600_000;
+const namesAtOnce = 20;
+
+export interface Index {
+  readonly name: string;
+  readonly health: string;
+  readonly documents: number;
+  readonly bytes: number;
+}
+
+/** All indices but those of the security plugin, closed and hidden ones too. */
+export async function indicesOf(api: SearchApi): Promise<readonly Index[]> {
+  const path = "/_cat/indices?format=json&bytes=b&expand_wildcards=all&h=index,health,status,docs.count,pri.store.size";
+  const rows = (await api.call("GET", path)) as readonly unknown[];
+  return rows
+    .map((row) => ({
+      name: String(field(row, "index")),
+      health: String(field(row, "health")),
+      documents: Number(field(row, "docs.count") ?? 0),
+      bytes: Number(field(row, "pri.store.size") ?? 0),
+    }))
+    .filter(({ name }) => !isSecurity(name))
+    .sort((a, b) => (a.name < b.name ? -1 : 1));
+}
+
+export async function countsOf(api: SearchApi): Promise<Readonly<Record<string, number>>> {
+  await api.call("POST", "/_refresh?expand_wildcards=open,hidden&ignore_unavailable=true").catch((error: unknown) => {
+    if (!(error instanceof ApiError)) throw error; // one index that cannot be refreshed does not spoil the counting
+  });
+  const indices = await indicesOf(api);
+  const aliases = (await api.call("GET", "/_cat/aliases?format=json&expand_wildcards=all&h=alias,index")) as unknown[];
+  return {
+    indices: indices.length,
+    documents: indices.reduce((sum, each) => sum + each.documents, 0),
+    aliases: aliases.filter((each) => !isSecurity(String(field(each, "index")))).length,
+  };
+}
+
+/** @throws UserError `storage-not-ready`: what has lost a shard cannot be dumped whole. */
+export function requireHealthy(indices: readonly Index[]): void {
+  const red = indices.filter(({ health }) => health === "red").map(({ name }) => name);
+  if (red.length > 0) throw new UserError("storage-not-ready", `these indices have lost shards: ${red.join(", ")}`);
+}
+
+export async function deleteIndices(api: SearchApi, names: readonly string[]): Promise<void> {
+  await api.call("DELETE", "/_data_stream/*?expand_wildcards=all").catch((error: unknown) => {
+    if (!(error instanceof ApiError)) throw error; // engines before 7.9 know none, and there may be none
+  });
+  for (let from = 0; from < names.length; from += namesAtOnce) {
+    const some = names
+      .slice(from, from + namesAtOnce)
+      .map(encodeURIComponent)
+      .join(",");
+    await api.call("DELETE", `/${some}?expand_wildcards=all&ignore_unavailable=true`);
+  }
+}
+
+/** Restores all indices of a snapshot and waits until every primary shard is there. */
+export async function restoreIndices(
+  api: SearchApi,
+  from: { readonly repository: string; readonly snapshot: string; readonly indices: readonly string[] },
+  context: Context,
+): Promise<void> {
+  const { repository, snapshot, indices } = from;
+  if (indices.length === 0) return;
+  await api.call("POST", `/_snapshot/${repository}/${snapshot}/_restore`, {
+    indices: indices.join(","),
+    include_global_state: false,
+    include_aliases: true,
+    partial: false,
+  });
+  let last = "";
+  let movedAt = Date.now();
+  while (true) {
+    const health = field(await api.call("GET", "/_cluster/health?level=indices&expand_wildcards=all"), "indices");
+    const waiting = indices.filter((name) => {
+      const status = field(field(health, name), "status");
+      return status !== "green" && status !== "yellow";
+    });
+    if (waiting.length === 0) return;
+    const rows = (await api.call(
+      "GET",
+      "/_cat/recovery?format=json&active_only=true&h=index,shard,bytes_recovered&bytes=b",
+    )) as unknown[];
+    const bytes = rows.reduce<number>((sum, row) => sum + Number(field(row, "bytes_recovered") ?? 0), 0);
+    const now = `${waiting.join(",")} ${bytes}`;
+    if (now !== last) movedAt = Date.now();
+    last = now;
+    if (Date.now() - movedAt > stuckMs)
+      throw new UserError("storage-failed", `Open Distro does not get on restoring ${waiting.join(", ")}`);
+    await pause(pollMs, undefined, { signal: context.signal });
+  }
+}

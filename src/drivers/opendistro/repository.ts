@@ -1,0 +1,127 @@
+/** The S3 repository and the snapshots in it. */
+import { setTimeout as pause } from "node:timers/promises";
+import { UserError } from "../../base/errors.ts";
+import { field } from "../commands.ts";
+import type { Context } from "../driver.ts";
+import { ApiError, type SearchApi } from "./api.ts";
+
+export const endpointVariable = "OPENDISTRO_S3_ENDPOINT";
+
+/** Indices of the security plugin are bound to the cluster's certificates, and stay. "*" first: some versions take an
+ *  exclusion at the beginning for a name (OpenSearch#6458). */
+export const allButSecurity = "*,-.opendistro_security*,-.opendistro-security*,-.opensearch-security*";
+export const isSecurity = (index: string) =>
+  /^\.(opendistro_security|opendistro-security|opensearch-security)/.test(index);
+
+const pollMs = 1000;
+
+export interface Place {
+  readonly bucket: string;
+  /** Folder in the bucket: "opendistro/production-kaa/kaa-opendistro-es". */
+  readonly basePath: string;
+}
+
+/** Registers a repository under a name. Nothing is written when it is read-only.
+ *  @throws UserError `object-store` when the nodes cannot reach it. */
+export async function register(
+  api: SearchApi,
+  repository: { readonly name: string; readonly place: Place; readonly client: string; readonly isReadOnly: boolean },
+  context: Context,
+): Promise<void> {
+  const { name, place, client, isReadOnly } = repository;
+  const settings = {
+    bucket: place.bucket,
+    base_path: place.basePath,
+    client,
+    readonly: isReadOnly,
+    ...(client !== "default" && serviceOf(context)),
+    // OpenSearch 3 asks for KMS by default, which few other stores have.
+    ...(api.distribution === "opensearch" && { server_side_encryption_type: "bucket_default" }),
+  };
+  try {
+    await api.call("PUT", `/_snapshot/${name}?verify=${!isReadOnly}`, { type: "s3", settings });
+  } catch (error) {
+    if (!(error instanceof ApiError)) throw error;
+    await remove(api, name); // a repository that cannot be verified stays registered
+    throw new UserError("object-store", `Open Distro cannot use bucket "${place.bucket}": ${error.message}`, {
+      cause: error,
+      hints: ["its pods may need another address for S3 than we do: --opendistro-endpoint URL"],
+    });
+  }
+}
+
+/** The engine wants endpoint and addressing style in the same place. Absent for AWS. */
+function serviceOf({ location, credentials }: Context): Readonly<Record<string, string | boolean>> {
+  const text = credentials[endpointVariable] ?? location.endpoint;
+  if (text === undefined) return { region: location.region };
+  const url = new URL(text);
+  return { endpoint: url.host, protocol: url.protocol.slice(0, -1), path_style_access: true, region: location.region };
+}
+
+/** Forgets a repository; what is in it stays. */
+export async function remove(api: SearchApi, name: string): Promise<void> {
+  try {
+    await api.call("DELETE", `/_snapshot/${name}`);
+  } catch (error) {
+    if (!(error instanceof ApiError && error.status === 404)) throw error;
+  }
+}
+
+export interface SnapshotState {
+  readonly name: string;
+  readonly state: string;
+  readonly indices: readonly string[];
+  readonly reason: string;
+}
+
+/** The snapshots of a repository, or only one of them; none is an empty list. */
+export async function snapshotsIn(
+  api: SearchApi,
+  repository: string,
+  name = "_all",
+): Promise<readonly SnapshotState[]> {
+  const found = field(await api.find(`/_snapshot/${repository}/${name}`), "snapshots");
+  return (Array.isArray(found) ? found : []).map((each: unknown) => {
+    const [indices, failures] = [field(each, "indices"), field(each, "failures")];
+    const failure: unknown = Array.isArray(failures) ? failures[0] : undefined;
+    return {
+      name: String(field(each, "snapshot")),
+      state: String(field(each, "state")),
+      indices: Array.isArray(indices) ? indices.map(String) : [],
+      reason: String(field(each, "reason") ?? field(failure, "reason") ?? "no reason given"),
+    };
+  });
+}
+
+/** Takes a snapshot and waits for its end. Only SUCCESS counts.
+ *  @throws UserError `storage-failed`. */
+export async function take(api: SearchApi, repository: string, name: string, context: Context): Promise<SnapshotState> {
+  const path = `/_snapshot/${repository}/${name}`;
+  await api.call("PUT", path, {
+    indices: allButSecurity,
+    include_global_state: false,
+    ignore_unavailable: false,
+    partial: false,
+    metadata: { taken_by: "kubectl kaa-backup", namespace: context.namespace },
+  });
+  while (true) {
+    const [found] = await snapshotsIn(api, repository, name);
+    if (found === undefined) throw new UserError("storage-failed", `Open Distro has lost its snapshot "${name}"`);
+    if (found.state === "SUCCESS") return found;
+    if (found.state !== "IN_PROGRESS")
+      throw new UserError("storage-failed", `Open Distro's snapshot "${name}" is ${found.state}: ${found.reason}`);
+    const status = field(await api.find(`${path}/_status`), "snapshots");
+    const stats = field(Array.isArray(status) ? status[0] : undefined, "stats");
+    context.progress?.(Number(field(field(stats, "processed"), "size_in_bytes") ?? 0));
+    await pause(pollMs, undefined, { signal: context.signal });
+  }
+}
+
+/** Deletes a snapshot; the engine keeps what others share with it. */
+export async function discard(api: SearchApi, repository: string, name: string): Promise<void> {
+  try {
+    await api.call("DELETE", `/_snapshot/${repository}/${name}`);
+  } catch (error) {
+    if (!(error instanceof ApiError && error.status === 404)) throw error;
+  }
+}
