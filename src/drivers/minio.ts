@@ -18,7 +18,7 @@ import {
 } from "./driver.ts";
 import { bucketArchive } from "./minio/dump.ts";
 import { fillBucket } from "./minio/fill.ts";
-import { bucketNames, emptyBucket, type Locked, versionsOf } from "./minio/listing.ts";
+import { bucketNames, emptyBucket, Leftovers, type Locked, versionsOf } from "./minio/listing.ts";
 import { isS3Error, passwordVariable, type Server, userVariable, versionOf, withServer } from "./minio/server.ts";
 import { applySettings, type BucketSettings, createBucket, parseSettings, settingsOf } from "./minio/settings.ts";
 
@@ -35,10 +35,20 @@ const driver: Driver = {
 };
 export default driver;
 
-/** Where snapshots may be kept is not backed up into them: neither the bucket of this run, nor one named as they are. */
-async function wantedBuckets(server: Server, { location }: Context): Promise<readonly string[]> {
-  const names = await bucketNames(server);
-  return names.filter((name) => name !== location.bucket && !name.startsWith("storage-backup--"));
+/** Where snapshots may be kept is not backed up into them, nor emptied by a restore: neither the bucket of this run, nor one
+ *  that is named as they are. */
+function isForSnapshots(name: string, { location }: Context): boolean {
+  return name === location.bucket || name.startsWith("storage-backup--");
+}
+
+async function wantedBuckets(server: Server, context: Context): Promise<readonly string[]> {
+  return (await bucketNames(server)).filter((name) => !isForSnapshots(name, context));
+}
+
+/** Said aloud, as a bucket of data may bear such a name by chance. */
+async function leftOut(server: Server, context: Context): Promise<readonly string[]> {
+  const names = (await bucketNames(server)).filter((name) => isForSnapshots(name, context));
+  return names.length > 0 ? [`left out, as buckets of snapshots are: ${names.join(", ")}`] : [];
 }
 
 async function inspect(instance: Instance, context: Context): Promise<Inspection> {
@@ -46,7 +56,7 @@ async function inspect(instance: Instance, context: Context): Promise<Inspection
     serverVersion: await versionOf(server, context),
     estimatedBytes: 0, // only listing every object would tell
     contents: await wantedBuckets(server, context),
-    warnings: [],
+    warnings: await leftOut(server, context),
   }));
 }
 
@@ -78,6 +88,7 @@ async function dump(instance: Instance, output: DumpOutput, context: Context): P
       counts: { buckets: buckets.length, objects, "delete markers": deleteMarkers },
       warnings: [
         "each object is as it was when it was read; users and policies of MinIO itself are not dumped",
+        ...(await leftOut(server, context)),
         ...(vanished > 0 ? [`${vanished} objects were deleted while the dump ran, and are not in it`] : []),
       ],
       facts: JSON.parse(JSON.stringify({ buckets })) as JsonValue,
@@ -93,13 +104,13 @@ async function plan(instance: Instance, backup: Backup, context: Context): Promi
   return await withServer(instance, context, async (server) => {
     const existing = await wantedBuckets(server, context);
     const wanted = parseSettings(backup.facts).map(({ name }) => name);
-    const unusable = wanted.filter((name) => name === context.location.bucket);
+    const unusable = wanted.filter((name) => isForSnapshots(name, context));
     return {
       drops: existing.map((name) => `bucket ${name} with all its objects`),
       creates: wanted.map((name) => `bucket ${name}`),
       keeps: ["users and policies of MinIO itself, and buckets of snapshots"],
       warnings: ["versions keep their order and content, but get new ids and dates"],
-      obstacles: unusable.map((name) => `bucket ${name} is where the snapshots are kept`),
+      obstacles: unusable.map((name) => `bucket ${name} of the snapshot bears the name of one that keeps snapshots`),
     };
   });
 }
@@ -116,19 +127,21 @@ async function restore(instance: Instance, backup: Backup, context: Context): Pr
   try {
     return await withServer(instance, context, async (server) => {
       const counts = { buckets: buckets.length, objects: 0, "delete markers": 0 };
-      const locked = new Map<string, readonly Locked[]>();
-      for (const name of await wantedBuckets(server, context)) locked.set(name, await removeBucket(server, name));
+      const leftovers = new Map<string, Leftovers>();
+      for (const name of await wantedBuckets(server, context))
+        leftovers.set(name, new Leftovers(await removeBucket(server, name)));
       for (const { settings, stream } of jobs) {
         await createBucket(server, settings);
-        const isThere = ({ key, etag }: { readonly key: string; readonly etag?: string }) =>
-          locked.get(settings.name)?.some((each) => each.key === key && each.etag === etag) === true;
-        await fillBucket(server, settings.name, stream.read(), isThere);
+        const here = leftovers.get(settings.name);
+        await fillBucket(server, settings.name, stream.read(), (record) => here?.isThere(record) === true);
         await applySettings(server, settings);
         for await (const { isDeleteMarker } of versionsOf(server, settings.name))
           counts[isDeleteMarker ? "delete markers" : "objects"] += 1;
         done.push(settings.name);
       }
-      const warnings = [...locked.values()].flat().map(({ says }) => `locked, so not removed: ${says}`);
+      const warnings = [...leftovers.values()]
+        .flatMap((each) => each.unwanted())
+        .map(({ says }) => `locked, so not removed: ${says}`);
       return { counts, warnings };
     });
   } catch (error) {
@@ -136,18 +149,21 @@ async function restore(instance: Instance, backup: Backup, context: Context): Pr
   }
 }
 
+const emptyings = 10;
+
 /** @returns the objects that are locked; their bucket stays. */
 async function removeBucket(server: Server, bucket: string): Promise<readonly Locked[]> {
-  const locked = await emptyBucket(server, bucket);
-  if (locked.length > 0) return locked;
-  try {
-    await server.client.send(new DeleteBucketCommand({ Bucket: bucket }), { abortSignal: server.signal });
-  } catch (error) {
-    // Somebody has put something into it meanwhile; it is emptied again.
-    if (!isS3Error(error, "BucketNotEmpty")) throw error;
-    return await removeBucket(server, bucket);
+  for (let n = 1; ; n++) {
+    const locked = await emptyBucket(server, bucket);
+    if (locked.length > 0) return locked;
+    try {
+      await server.client.send(new DeleteBucketCommand({ Bucket: bucket }), { abortSignal: server.signal });
+      return [];
+    } catch (error) {
+      // Somebody has put something into it meanwhile; it is emptied again, but not for ever.
+      if (!isS3Error(error, "BucketNotEmpty") || n === emptyings) throw error;
+    }
   }
-  return [];
 }
 
 function withEffect(error: unknown, effect: string): unknown {

@@ -1,5 +1,7 @@
 /** A bucket as a tar: for each version N.json, which says what it is, and behind it N.data with its content. Small objects
- *  are fetched several at a time; large ones stream through. */
+ *  are fetched several at a time; large ones stream through. Each is one answer of the server, so it is of one moment, and
+ *  is compared with its length and ETag. */
+import { createHash } from "node:crypto";
 import { GetObjectCommand, type GetObjectCommandOutput, GetObjectTaggingCommand } from "@aws-sdk/client-s3";
 import { type Bytes, collect } from "../../base/bytes.ts";
 import { UserError } from "../../base/errors.ts";
@@ -38,9 +40,10 @@ export async function* bucketArchive(
   counts: DumpedCounts,
 ): Bytes & AsyncGenerator<Uint8Array> {
   let number = 0;
-  for await (const fetched of aheadOf(versionsOf(server, bucket.name), (version) =>
+  for await (const open of aheadOf(versionsOf(server, bucket.name), (version) =>
     fetchVersion(server, bucket, version),
   )) {
+    const fetched = await open();
     if (fetched === undefined) {
       counts.vanished += 1;
       continue;
@@ -54,7 +57,7 @@ export async function* bucketArchive(
       continue;
     }
     yield tarHeader(`${number}.data`, sizeBytes);
-    yield* exactly(content, sizeBytes, record.key);
+    yield* proved(content, fetched);
     yield tarPadding(sizeBytes);
     counts.objects += 1;
   }
@@ -77,35 +80,33 @@ async function* aheadOf<T, R>(items: AsyncIterable<T>, work: (item: T) => Promis
 interface Fetched {
   readonly record: ObjectRecord;
   readonly sizeBytes: number;
+  /** What the content must have; absent where an ETag is no MD5: objects in parts, encrypted ones. */
+  readonly md5?: string | undefined;
   readonly content?: Bytes;
 }
 
+/** @returns what gives the version when its turn comes: a small one is there already, a large one is asked for only then,
+ *  so that its connection does not wait. Undefined: it was deleted since it was listed. */
 async function fetchVersion(
   server: Server,
   bucket: { readonly name: string; readonly isVersioned: boolean },
   version: Version,
-): Promise<Fetched | undefined> {
+): Promise<() => Promise<Fetched | undefined>> {
   const { key, versionId, isDeleteMarker, modifiedAt } = version;
   const record = { key, versionId, modified: new Date(modifiedAt).toISOString() };
-  if (isDeleteMarker) return { record: { ...record, deleteMarker: true }, sizeBytes: 0 };
+  if (isDeleteMarker) return async () => ({ record: { ...record, deleteMarker: true }, sizeBytes: 0 });
   const at = { Bucket: bucket.name, Key: key, ...(bucket.isVersioned && { VersionId: versionId }) };
-  const get = () => server.client.send(new GetObjectCommand(at), { abortSignal: server.signal });
-  try {
-    // A large object is asked for when its turn comes, so that connections do not wait while it streams.
-    if (version.sizeBytes > smallBytes) return await large(server, at, version, record);
-    const answer = await get();
-    const content = await collect(bodyOf(answer), smallBytes + (answer.ContentLength ?? 0));
-    const tags = await tagsOf(server, at, answer);
-    return {
-      record: { ...record, ...facts(answer), ...tags },
-      sizeBytes: content.byteLength,
-      content: once(content),
-    };
-  } catch (error) {
-    // In a bucket without versions an object may go while we read.
-    if (isS3Error(error, "NoSuchKey", "NotFound", "NoSuchVersion")) return undefined;
-    throw error;
+  const open = () => openObject(server, at, record);
+  if (version.sizeBytes > smallBytes) return open;
+  const object = await open();
+  if (object?.content === undefined) return async () => undefined;
+  if (object.sizeBytes > smallBytes) {
+    // It has been replaced by a large one since it was listed.
+    await letGo(object.content);
+    return open;
   }
+  const content = await collect(object.content, smallBytes);
+  return async () => ({ ...object, content: once(content) });
 }
 
 interface At {
@@ -114,21 +115,32 @@ interface At {
   readonly VersionId?: string;
 }
 
-async function large(server: Server, at: At, { etag }: Version, record: ObjectRecord): Promise<Fetched> {
-  const options = { abortSignal: server.signal };
-  // The first byte tells everything about the object but its content; the rest must be of the same object.
-  const first = await server.client.send(new GetObjectCommand({ ...at, Range: "bytes=0-0" }), options);
-  await collect(bodyOf(first), 16);
-  const sizeBytes = Number(/\/(\d+)$/.exec(first.ContentRange ?? "")?.[1]);
-  const tags = await tagsOf(server, at, first);
-  const IfMatch = first.ETag ?? etag;
-  return {
-    record: { ...record, ...facts(first), ...tags },
-    sizeBytes,
-    content: (async function* () {
-      yield* bodyOf(await server.client.send(new GetObjectCommand({ ...at, IfMatch }), options));
-    })(),
-  };
+/** @returns undefined when there is no such object (any more). */
+async function openObject(server: Server, at: At, record: ObjectRecord): Promise<Fetched | undefined> {
+  let content: Bytes | undefined;
+  try {
+    const answer = await server.client.send(new GetObjectCommand(at), { abortSignal: server.signal });
+    content = bodyOf(answer);
+    const { ContentLength: sizeBytes } = answer;
+    if (sizeBytes === undefined)
+      throw new UserError("storage-failed", `MinIO: ${JSON.stringify(at.Key)} has no length`);
+    const tags = await tagsOf(server, at, answer);
+    return { record: { ...record, ...facts(answer), ...tags }, sizeBytes, md5: md5Of(answer), content };
+  } catch (error) {
+    if (content !== undefined) await letGo(content);
+    if (isS3Error(error, "NoSuchKey", "NotFound", "NoSuchVersion")) return undefined;
+    throw error;
+  }
+}
+
+/** Frees the connection of a body that is not wanted. */
+async function letGo(content: Bytes): Promise<void> {
+  for await (const _ of content) break;
+}
+
+function md5Of({ ETag = "", ServerSideEncryption, SSECustomerAlgorithm }: GetObjectCommandOutput): string | undefined {
+  if (ServerSideEncryption !== undefined || SSECustomerAlgorithm !== undefined) return undefined;
+  return /^"?([0-9a-f]{32})"?$/.exec(ETag)?.[1];
 }
 
 function bodyOf(answer: GetObjectCommandOutput): Bytes {
@@ -140,16 +152,21 @@ async function* once(bytes: Uint8Array): Bytes & AsyncGenerator<Uint8Array> {
   yield bytes;
 }
 
-/** @throws UserError when the content has another length than was promised: it would shift everything behind it. */
-async function* exactly(content: Bytes, sizeBytes: number, key: string): Bytes & AsyncGenerator<Uint8Array> {
+/** @throws UserError when the content has another length than was promised, which would shift everything behind it, or
+ *  another hash. */
+async function* proved(content: Bytes, { record, sizeBytes, md5 }: Fetched): Bytes & AsyncGenerator<Uint8Array> {
+  const hash = createHash("md5");
   let total = 0;
   for await (const chunk of content) {
     total += chunk.byteLength;
     if (total > sizeBytes) break;
+    hash.update(chunk);
     yield chunk;
   }
-  if (total !== sizeBytes)
-    throw new UserError("stream-lost", `MinIO: object ${JSON.stringify(key)} ended at ${total} of ${sizeBytes} bytes`);
+  const object = `MinIO: object ${JSON.stringify(record.key)}`;
+  if (total !== sizeBytes) throw new UserError("stream-lost", `${object} ended at ${total} of ${sizeBytes} bytes`);
+  if (md5 !== undefined && hash.digest("hex") !== md5)
+    throw new UserError("storage-failed", `${object} is not what its ETag says: ${md5}`);
 }
 
 function facts(answer: GetObjectCommandOutput): Omit<ObjectRecord, "key" | "versionId" | "modified"> {

@@ -24,7 +24,8 @@ const partsLimit = 9000;
 const recordBytes = 1024 * 1024;
 const abortMs = 10_000;
 
-/** @param isThere says of which objects the bucket still holds this very version, because it is locked.
+/** @param isThere says whether the bucket still holds this very version in its place, because it is locked; asked once for
+ *  each record, in order.
  *  @throws UserError `invalid-snapshot` for a tar that is not one of ours. */
 export async function fillBucket(
   server: Server,
@@ -34,9 +35,11 @@ export async function fillBucket(
 ): Promise<void> {
   const lanes = new Lanes();
   let record: ObjectRecord | undefined;
+  let isKept = false;
   for await (const { name, sizeBytes, content } of tarEntries(tar)) {
     if (name.endsWith(".json")) {
       record = parseRecord(await collect(content, recordBytes));
+      isKept = isThere(record);
       if (record.deleteMarker !== true) continue;
       const { key } = record;
       record = undefined;
@@ -47,7 +50,7 @@ export async function fillBucket(
       if (record === undefined) throw new UserError("invalid-snapshot", `minio's "${name}" has no record before it`);
       const object = record;
       record = undefined;
-      if (isThere(object)) continue;
+      if (isKept) continue;
       if (sizeBytes <= smallBytes) {
         const body = await collect(content, smallBytes);
         await lanes.add(object.key, () => putSmall(server, bucket, object, body));

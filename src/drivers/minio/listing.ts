@@ -80,6 +80,37 @@ export interface Locked {
   readonly says: string;
 }
 
+/** The locked versions that a bucket could not be emptied of. */
+export class Leftovers {
+  readonly #byKey = new Map<string, Locked[]>();
+  readonly #wanted = new Set<Locked>();
+  #lastKey: string | undefined;
+
+  constructor(locked: readonly Locked[]) {
+    for (const each of locked) {
+      const ofKey = this.#byKey.get(each.key);
+      if (ofKey === undefined) this.#byKey.set(each.key, [each]);
+      else ofKey.push(each);
+    }
+  }
+
+  /** Whether a version of the snapshot needs not be put back, because it is what was left: only where its place is right,
+   *  too, which is below everything that is put. Must be asked for every version, in the snapshot's order. */
+  isThere({ key, etag }: { readonly key: string; readonly etag?: string }): boolean {
+    const isOldest = key !== this.#lastKey;
+    this.#lastKey = key;
+    const [only, ...others] = this.#byKey.get(key) ?? [];
+    if (!isOldest || only === undefined || others.length > 0 || only.etag !== etag) return false;
+    this.#wanted.add(only);
+    return true;
+  }
+
+  /** Those that the snapshot does not have there. */
+  unwanted(): readonly Locked[] {
+    return [...this.#byKey.values()].flat().filter((each) => !this.#wanted.has(each));
+  }
+}
+
 /** Deletes every version of a bucket.
  *  @returns those that are locked. */
 export async function emptyBucket(server: Server, bucket: string): Promise<readonly Locked[]> {

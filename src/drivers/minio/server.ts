@@ -5,6 +5,7 @@ import { runForText, type Target } from "../../cluster/cluster.ts";
 import { chooseContainerPort, chooseTarget, readEnvironment } from "../commands.ts";
 import type { Context, Instance } from "../driver.ts";
 import { podAgent, sendRequest } from "../http.ts";
+import { addContentMd5, addUtf8Headers } from "./headers.ts";
 
 export const userVariable = "MINIO_ROOT_USER";
 export const passwordVariable = "MINIO_ROOT_PASSWORD";
@@ -45,6 +46,8 @@ export async function withServer<T>(
     requestChecksumCalculation: "WHEN_REQUIRED",
     responseChecksumValidation: "WHEN_REQUIRED",
   });
+  addContentMd5(client);
+  addUtf8Headers(client);
   try {
     return await work({ client, target, signal });
   } catch (error) {

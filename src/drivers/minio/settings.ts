@@ -1,6 +1,9 @@
 /** Settings of buckets that S3's API can read and write: versioning, lock, policy, tags, lifecycle. */
 import {
   CreateBucketCommand,
+  DeleteBucketLifecycleCommand,
+  DeleteBucketPolicyCommand,
+  DeleteBucketTaggingCommand,
   GetBucketLifecycleConfigurationCommand,
   GetBucketPolicyCommand,
   GetBucketTaggingCommand,
@@ -73,7 +76,10 @@ function plain(value: unknown): JsonValue | undefined {
 }
 
 /** Makes a bucket that can take the versions of the snapshot; what could hurt the filling comes later. */
-export async function createBucket({ client, signal }: Server, settings: BucketSettings): Promise<void> {
+export async function createBucket(
+  { client, signal }: Pick<Server, "client" | "signal">,
+  settings: BucketSettings,
+): Promise<void> {
   const options = { abortSignal: signal };
   const { name, lock, versioning } = settings;
   try {
@@ -82,16 +88,31 @@ export async function createBucket({ client, signal }: Server, settings: BucketS
       options,
     );
   } catch (error) {
-    // One that could not be deleted, because it holds locked objects.
     if (!isS3Error(error, "BucketAlreadyOwnedByYou", "BucketAlreadyExists")) throw error;
+    await clearSettings({ client, signal }, name);
   }
   if (versioning === "" || lock !== undefined) return;
   const VersioningConfiguration = { Status: "Enabled" } as const;
   await client.send(new PutBucketVersioningCommand({ Bucket: name, VersioningConfiguration }), options);
 }
 
+/** Of a bucket that could not be deleted, because it holds locked objects: what was set later goes, too, and what could
+ *  lock or expire the versions that are put back. */
+async function clearSettings({ client, signal }: Pick<Server, "client" | "signal">, bucket: string): Promise<void> {
+  const options = { abortSignal: signal };
+  const at = { Bucket: bucket };
+  await client.send(new DeleteBucketPolicyCommand(at), options);
+  await client.send(new DeleteBucketTaggingCommand(at), options);
+  await client.send(new DeleteBucketLifecycleCommand(at), options);
+  const ObjectLockConfiguration = { ObjectLockEnabled: "Enabled" } as const;
+  await client.send(new PutObjectLockConfigurationCommand({ ...at, ObjectLockConfiguration }), options);
+}
+
 /** Applies what must wait until the bucket is filled: a lifecycle may expire what was just restored. */
-export async function applySettings({ client, signal }: Server, settings: BucketSettings): Promise<void> {
+export async function applySettings(
+  { client, signal }: Pick<Server, "client" | "signal">,
+  settings: BucketSettings,
+): Promise<void> {
   const options = { abortSignal: signal };
   const { name: Bucket, versioning, lock, policy, tags, lifecycle } = settings;
   if (versioning === "Suspended")

@@ -1,0 +1,192 @@
+/** MinIO's driver without a server: archives of buckets, leftovers of locks, hostile records. The bed does the rest. */
+import { createHash } from "node:crypto";
+import { Readable } from "node:stream";
+import { S3ServiceException } from "@aws-sdk/client-s3";
+import { describe, expect, test } from "vitest";
+import { collect } from "../../src/base/bytes.ts";
+import { bucketArchive, type ObjectRecord } from "../../src/drivers/minio/dump.ts";
+import { fillBucket } from "../../src/drivers/minio/fill.ts";
+import { Leftovers } from "../../src/drivers/minio/listing.ts";
+import type { Server } from "../../src/drivers/minio/server.ts";
+import { parseSettings } from "../../src/drivers/minio/settings.ts";
+import { tarEnd, tarEntries, tarHeader, tarPadding } from "../../src/drivers/tar.ts";
+
+interface Sent {
+  readonly name: string;
+  readonly input: Record<string, unknown>;
+}
+
+/** A server that gives each command to `answer`. */
+function serverWith(answer: (sent: Sent) => unknown): Server {
+  const client = {
+    async send(command: { constructor: { name: string }; input: Record<string, unknown> }) {
+      return answer({ name: command.constructor.name.replace(/Command$/, ""), input: command.input });
+    },
+  };
+  return { client, signal: AbortSignal.timeout(20_000) } as unknown as Server;
+}
+
+function refusal(name: string): S3ServiceException {
+  return new S3ServiceException({ name, message: name, $fault: "client", $metadata: {} });
+}
+
+function listed(Key: string, Size: number, more: object = {}) {
+  return { Key, Size, VersionId: "null", IsLatest: true, LastModified: new Date(0), ...more };
+}
+
+function content(bytes: Buffer, more: object = {}) {
+  const ETag = `"${createHash("md5").update(bytes).digest("hex")}"`;
+  return { Body: Readable.from([bytes], { objectMode: false }), ContentLength: bytes.byteLength, ETag, ...more };
+}
+
+function newCounts() {
+  return { objects: 0, deleteMarkers: 0, vanished: 0 };
+}
+
+const plainBucket = { name: "b", isVersioned: false };
+
+async function archiveOf(server: Server, counts = newCounts()) {
+  const tar = await collect(bucketArchive(server, plainBucket, counts), 64 * 1024 * 1024);
+  const entries: { name: string; text: string }[] = [];
+  for await (const entry of tarEntries(Readable.from([tar], { objectMode: false })))
+    entries.push({ name: entry.name, text: (await collect(entry.content, 64 * 1024 * 1024)).toString() });
+  return entries;
+}
+
+describe("an archive of a bucket", () => {
+  test("holds a record and the content of each object, and leaves out what vanished after it was listed", async () => {
+    const counts = newCounts();
+    const server = serverWith(({ name, input }) => {
+      if (name === "ListObjectVersions")
+        return { Versions: [listed("a", 1), listed("gone", 1), listed("%D0%B6+z", 2)] };
+      if (input["Key"] === "gone") throw refusal("NoSuchKey");
+      return content(Buffer.from(input["Key"] === "a" ? "A" : "ZZ"), { ContentType: "text/x" });
+    });
+    const entries = await archiveOf(server, counts);
+    expect(entries.map((each) => each.name)).toEqual(["1.json", "1.data", "2.json", "2.data"]);
+    expect(JSON.parse(entries[2]?.text ?? "")).toMatchObject({ key: "ж z", headers: { ContentType: "text/x" } });
+    expect(entries[3]?.text).toBe("ZZ");
+    expect(counts).toEqual({ objects: 2, deleteMarkers: 0, vanished: 1 });
+  });
+
+  test("is of the object that is there when it was replaced by a large one since it was listed", async () => {
+    const large = Buffer.alloc(3 * 1024 * 1024, "x");
+    const server = serverWith(({ name }) =>
+      name === "ListObjectVersions" ? { Versions: [listed("a", 1)] } : content(large),
+    );
+    expect((await archiveOf(server))[1]?.text.length).toBe(large.byteLength);
+  });
+
+  test.each([10, 3 * 1024 * 1024])("fails when an object of %i bytes is not what its ETag says", async (bytes) => {
+    const server = serverWith(({ name }) =>
+      name === "ListObjectVersions"
+        ? { Versions: [listed("a", bytes)] }
+        : content(Buffer.alloc(bytes), { ETag: `"${"0".repeat(32)}"` }),
+    );
+    await expect(archiveOf(server)).rejects.toMatchObject({ outcome: "storage-failed" });
+  });
+
+  test.each([-1, 1])("fails when an object is longer or shorter than promised (%i)", async (more) => {
+    const server = serverWith(({ name }) =>
+      name === "ListObjectVersions"
+        ? { Versions: [listed("a", 5)] }
+        : content(Buffer.alloc(5), { ContentLength: 5 + more }),
+    );
+    await expect(archiveOf(server)).rejects.toMatchObject({ outcome: "stream-lost" });
+  });
+
+  test("fails when the server refuses an object, and when the listing stands still", async () => {
+    const refusing = serverWith(({ name }) => {
+      if (name === "ListObjectVersions") return { Versions: [listed("a", 1)] };
+      throw refusal("SlowDown");
+    });
+    await expect(archiveOf(refusing)).rejects.toThrow("SlowDown");
+    const still = serverWith(() => ({ IsTruncated: true, NextKeyMarker: "k", NextVersionIdMarker: "v" }));
+    await expect(archiveOf(still)).rejects.toThrow(/does not go on/);
+  });
+
+  test("has the versions of a key from the oldest to the newest, with markers between", async () => {
+    const at = (ms: number) => ({ LastModified: new Date(ms), IsLatest: ms === 4, VersionId: `${ms}` });
+    const server = serverWith(({ name, input }) =>
+      name === "ListObjectVersions"
+        ? {
+            Versions: [listed("k", 1, at(4)), listed("k", 1, at(1))],
+            DeleteMarkers: [listed("k", 0, at(3)), listed("k", 0, at(2))],
+          }
+        : content(Buffer.from(String(input["Key"]))),
+    );
+    const records = (await archiveOf(server)).filter((each) => each.name.endsWith(".json"));
+    expect(records.map((each) => JSON.parse(each.text).versionId)).toEqual(["1", "2", "3", "4"]);
+  });
+});
+
+describe("filling a bucket", () => {
+  async function* tarOf(...members: readonly (readonly [name: string, content: string])[]) {
+    for (const [name, text] of members) {
+      const bytes = Buffer.from(text);
+      yield Buffer.concat([tarHeader(name, bytes.byteLength), bytes, tarPadding(bytes.byteLength)]);
+    }
+    yield tarEnd;
+  }
+
+  test("puts versions of a key one after the other", async () => {
+    const sent: string[] = [];
+    let running = 0;
+    const server = serverWith(async ({ name, input }) => {
+      running += 1;
+      expect(running, "two versions of one key at a time").toBe(1);
+      await new Promise((resolve) => setTimeout(resolve, 5));
+      running -= 1;
+      sent.push(`${name} ${input["Body"] ?? ""}`);
+      return {};
+    });
+    const k = JSON.stringify({ key: "k" });
+    const marker = JSON.stringify({ key: "k", deleteMarker: true });
+    const tar = tarOf(["1.json", k], ["1.data", "one"], ["2.json", marker], ["3.json", k], ["3.data", "three"]);
+    await fillBucket(server, "b", tar, () => false);
+    expect(sent).toEqual(["PutObject one", "DeleteObject ", "PutObject three"]);
+  });
+
+  test.each([
+    { title: "content without a record", members: [["1.data", "x"]] },
+    { title: "a record that is no JSON", members: [["1.json", "{"]] },
+    { title: "a record without a key", members: [["1.json", '{"key":""}']] },
+    { title: "a key that is no text", members: [["1.json", '{"key":{"a":1}}']] },
+  ] as const)("refuses $title", async ({ members }) => {
+    const server = serverWith(() => ({}));
+    await expect(fillBucket(server, "b", tarOf(...members), () => false)).rejects.toMatchObject({
+      outcome: "invalid-snapshot",
+    });
+  });
+
+  test("fails when one of many puts fails", async () => {
+    const server = serverWith(({ input }) => {
+      if (input["Key"] === "7") throw refusal("InternalError");
+      return {};
+    });
+    const members = Array.from({ length: 20 }, (_, n) => [
+      [`${n}.json`, JSON.stringify({ key: `${n}` })] as const,
+      [`${n}.data`, "x"] as const,
+    ]).flat();
+    await expect(fillBucket(server, "b", tarOf(...members), () => false)).rejects.toThrow("InternalError");
+  });
+});
+
+describe("locked leftovers", () => {
+  const record = (key: string, etag: string): ObjectRecord => ({ key, etag, versionId: "1", modified: "" });
+  const locked = (key: string, etag: string) => ({ key, etag, says: `${key} ${etag}` });
+
+  test("take the place of the oldest version of their key, and of no other", () => {
+    const leftovers = new Leftovers([locked("a", "1"), locked("b", "2"), locked("c", "1"), locked("c", "2")]);
+    const asked = [record("a", "1"), record("a", "1"), record("b", "1"), record("b", "2"), record("c", "1")];
+    expect(asked.map((each) => leftovers.isThere(each))).toEqual([true, false, false, false, false]);
+    expect(leftovers.unwanted().map(({ says }) => says)).toEqual(["b 2", "c 1", "c 2"]);
+  });
+});
+
+test.each([null, {}, { buckets: "x" }, { buckets: [{}] }, { buckets: [{ name: "a", versioning: "on" }] }])(
+  "a manifest whose buckets are %j is refused",
+  (facts) => {
+    expect(() => parseSettings(facts)).toThrow(/damaged/);
+  },
+);
