@@ -1,0 +1,62 @@
+/** What PostgreSQL's driver does when a restore is cut off. */
+import { expect, test } from "vitest";
+import { UserError } from "../../src/base/errors.ts";
+import * as scripts from "../../src/drivers/postgresql/scripts.ts";
+import postgresql from "../../src/drivers/postgresql.ts";
+import { backupOf, contextOf, instanceOf, scriptCluster } from "../fakes/script-cluster.ts";
+
+const server = {
+  version: "15.4",
+  versionNumber: 150_004,
+  tool: "pg_dump (PostgreSQL) 15.4",
+  appUser: "",
+  user: "postgres",
+  superuser: true,
+  inRecovery: false,
+  databases: [{ name: "later", bytes: 1, connectable: true }],
+  roles: [],
+  tablespaces: [],
+  extensions: [],
+  prepared: 0,
+};
+const backup = backupOf({ databases: [], roles: [], tablespaces: [], versionNumber: 150_004 }, { "roles.json": "[]" });
+
+/** Restores; `during` happens at the first command after the roles were barred. */
+async function restored(during: (cut: AbortController) => string, openWorks = true) {
+  const cut = new AbortController();
+  const ran: { step: string | undefined; cut: boolean }[] = [];
+  const cluster = scriptCluster(({ script, args = [], signal }) => {
+    if (script === scripts.inspectScript) return JSON.stringify(server);
+    const step = script === scripts.applyRolesScript ? args[0] : "other";
+    ran.push({ step, cut: signal === cut.signal });
+    if (step === "open" && !openWorks) throw new UserError("stream-lost", "connection lost");
+    return step === "other" ? during(cut) : "";
+  });
+  const work = postgresql.restore(instanceOf("postgresql"), backup, contextOf(cluster, cut.signal));
+  return { error: await work.catch((error: unknown) => error), ran };
+}
+
+test("roles are let in again after Ctrl-C, though the run's own signal has fired", async () => {
+  const { ran } = await restored((cut) => {
+    cut.abort(new Error("Ctrl-C"));
+    return "";
+  });
+  expect(ran[0]).toEqual({ step: "bar", cut: true });
+  expect(ran.at(-1)).toEqual({ step: "open", cut: false });
+});
+
+test("roles are let in again after a failure, which is what is told", async () => {
+  const { ran, error } = await restored(() => {
+    throw new UserError("storage-failed", "exit code 1");
+  });
+  expect(ran.at(-1)).toEqual({ step: "open", cut: false });
+  expect(error).toMatchObject({ outcome: "storage-failed", effect: "restored: none; not restored: none" });
+});
+
+test("when they cannot be let in, that is told beside the failure", async () => {
+  const { error } = await restored(() => {
+    throw new UserError("storage-failed", "exit code 1");
+  }, false);
+  const effect = expect.stringContaining("roles may not log in until the restore is repeated (connection lost)");
+  expect(error).toMatchObject({ outcome: "storage-failed", effect });
+});
