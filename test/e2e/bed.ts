@@ -82,7 +82,7 @@ export async function inPod(namespace: string, storage: string, script: string, 
     mariadb:
       "export MYSQL_PWD=${MARIADB_ROOT_PASSWORD:-$(cat $MARIADB_ROOT_PASSWORD_FILE 2>/dev/null)}; at='--no-defaults -S /run/mysqld/mysqld.sock -uroot --default-character-set=utf8mb4'; ",
   } as const;
-  const login = logins[storage as keyof typeof logins];
+  const login = logins[storage as keyof typeof logins] ?? "";
   return await kubectl(
     ["-n", namespace, "exec", "-i", `kaa-${storage}-0`, "--", "bash", "-c", `set -e; ${login}${script}`],
     input,

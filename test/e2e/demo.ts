@@ -1,4 +1,4 @@
-/** `npm run demo`: the main job, shown. Without arguments it brings up the test bed (root on Linux), fills two databases,
+/** `npm run demo`: the main job, shown. Without arguments it brings up the test bed (root on Linux), fills all seven storages,
  *  backs them up, destroys them, restores them and compares. With `--context NAME [--namespace NS]` it uses a cluster you
  *  have, and destroys nothing there: it backs up into a temporary directory, lists, verifies and shows what a restore
  *  would do. */
@@ -7,7 +7,8 @@ import { existsSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { bedEnvironment, damage, dumps, inPod, logIn, root, run, seed } from "./bed.ts";
+import { bedEnvironment, inPod, logIn, root, run } from "./bed.ts";
+import { credentialsOf, everyContent, natives } from "./natives.ts";
 
 const { values } = parseArgs({ options: { context: { type: "string" }, namespace: { type: "string", short: "n" } } });
 
@@ -72,40 +73,40 @@ async function showContents(): Promise<void> {
   }
 }
 
-async function everything(): Promise<string> {
-  return `${await dumps.postgresql("production-kaa")}${await dumps.mariadb("production-kaa")}`;
-}
-
 async function onBed(): Promise<void> {
   if (process.platform !== "linux" || process.getuid?.() !== 0) {
     throw new Error("the test bed needs root on Linux; with a cluster of your own: npm run demo -- --context NAME");
   }
-  say("bringing up a real Kubernetes, S3, PostgreSQL and MariaDB (the first time takes about ten minutes)");
+  say("bringing up a real Kubernetes, S3 and the seven storages (the first time they are built: about 40 minutes)");
   await show("bash", [join(root, "test/e2e/bed/bed"), "up"]);
   const program = await built();
-  const env = bedEnvironment();
-  say("filling the databases of namespace production-kaa");
+  say("filling the storages of namespace production-kaa");
   await show("bash", [join(root, "test/e2e/bed/bed"), "reset"]);
-  await seed("production-kaa");
+  for (const native of Object.values(natives)) await native.seed("production-kaa");
   await showContents();
-  const before = await everything();
+  const env = { ...bedEnvironment(), ...(await credentialsOf("production-kaa")) };
+  const before = await everyContent("production-kaa");
   const here = ["-n", "production-kaa"];
   say("create");
   await show(program, ["create", ...here], env);
   say("list");
   await show(program, ["list", ...here], env);
-  say("destroying: databases dropped, rows deleted, users removed and added");
-  await damage("production-kaa");
+  say("destroying: databases, buckets and indices dropped, rows deleted, users removed and added");
+  for (const native of Object.values(natives)) await native.damage("production-kaa");
   await showContents();
+  const damaged = await everyContent("production-kaa");
   say("restore");
   const [date = ""] = (await run(program, ["list", ...here, "-o", "name"])).stdout.split("\n");
   await show(program, ["restore", "--date", date, ...here, "--yes"], env);
   say("comparing");
   await showContents();
-  const after = await everything();
+  const after = await everyContent("production-kaa");
   await logIn("production-kaa");
-  if (after !== before) throw new Error("the restored databases differ from what was backed up");
-  process.stdout.write(`pg_dumpall and mariadb-dump of before and after: ${before.length} characters, no difference\n`);
+  for (const [storage, content] of Object.entries(before)) {
+    if (damaged[storage] === content) throw new Error(`${storage} was not damaged, so nothing is shown`);
+    if (after[storage] !== content) throw new Error(`${storage} differs from what was backed up`);
+    process.stdout.write(`${storage}: told by its own tools before and after, ${content.length} characters: no difference\n`);
+  }
   process.stdout.write("every password of the namespace's Secrets logs in\n");
   say("done; the bed still runs: npm run bed -- status, npm run bed -- down");
 }

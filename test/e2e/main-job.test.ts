@@ -40,7 +40,7 @@ describe.each([
   let date = "";
 
   test("create publishes a snapshot that list shows and verify proves", async () => {
-    const created = await program(["create", ...production, ...where, "-o", "json"]);
+    const created = await program(["create", ...production, ...where, "--storage", "postgresql,mariadb", "-o", "json"]);
     expect(created.code, created.stderr).toBe(0);
     const { name, complete, storages } = JSON.parse(created.stdout);
     date = name;
