@@ -1,4 +1,5 @@
 /** The program that kubectl runs. Owns the process: argv, streams and signals in, exit code out; the only process.exit. */
+import { basename } from "node:path";
 import { UserError } from "../src/base/errors.ts";
 import { run } from "../src/cli/main.ts";
 
@@ -27,15 +28,21 @@ setInterval(() => {
   if (process.memoryUsage.rss() > memoryWorthCollecting) collector?.gc(true);
 }, 100).unref();
 
+// The image has the program as "backup", too, the name of the tool that it replaces.
+const programName = basename(process.argv0) === "backup" ? "backup" : "kubectl kaa-backup";
 const isCi = Boolean(process.env["CI"]);
 process.exit(
-  await run(process.argv.slice(2), {
-    stdin: process.stdin,
-    stdout: process.stdout,
-    stderr: process.stderr,
-    env: process.env,
-    isInteractive: process.stdin.isTTY === true && process.stderr.isTTY === true,
-    isAnimated: process.stderr.isTTY === true && !isCi && process.env["TERM"] !== "dumb",
-    signal: stopping.signal,
-  }),
+  await run(
+    process.argv.slice(2),
+    {
+      stdin: process.stdin,
+      stdout: process.stdout,
+      stderr: process.stderr,
+      env: process.env,
+      isInteractive: process.stdin.isTTY === true && process.stderr.isTTY === true,
+      isAnimated: process.stderr.isTTY === true && !isCi && process.env["TERM"] !== "dumb",
+      signal: stopping.signal,
+    },
+    programName,
+  ),
 );

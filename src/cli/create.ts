@@ -1,8 +1,9 @@
 /** `create`: flags -> plan -> backup(). */
 import type { CommandModule } from "yargs";
 import { backup, defaultRetry } from "../backup.ts";
-import { outcomes, UserError } from "../base/errors.ts";
+import { messageOf, outcomes, UserError } from "../base/errors.ts";
 import { findStorages, inspectAll, taskName } from "../storages.ts";
+import type { Store } from "../stores/store.ts";
 import type { Session } from "./main.ts";
 import {
   clusterFlags,
@@ -47,7 +48,13 @@ export function createCommand(session: Session): CommandModule<object, CreateFla
   };
 }
 
-async function create(session: Session, parsed: CreateFlags): Promise<number> {
+/** @param options.copyDirectory leave a copy of what goes to S3 there; when that fails, the snapshot stays and the exit
+ *  code is `attention`. */
+export async function create(
+  session: Session,
+  parsed: CreateFlags,
+  options: { readonly copyDirectory?: string } = {},
+): Promise<number> {
   const { io, reporter } = session;
   const level = parsed["compression-level"];
   if (!Number.isInteger(level) || level < 1 || level > 9)
@@ -59,6 +66,7 @@ async function create(session: Session, parsed: CreateFlags): Promise<number> {
   const scope = await scopeOf(session, cluster, parsed, { compression: parsed.compression });
   if (parsed["dry-run"] === true) return await dryRun(session, scope, chosen.storages);
   const store = await storeOf(parsed, scope.namespace, io, reporter);
+  const { target, copyOutcome } = await withCopy(session, store, options.copyDirectory);
   const plan = {
     ...chosen,
     strict: parsed.strict === true,
@@ -66,7 +74,7 @@ async function create(session: Session, parsed: CreateFlags): Promise<number> {
     tool: session.tool,
     retry: defaultRetry,
   };
-  const result = await backup(plan, scope, store);
+  const result = await backup(plan, scope, target);
   const { manifest, fileName, sizeBytes, failures, location } = result;
   if (parsed.output === "json") {
     const storages = manifest.instances.map(({ storage, instance, counts, warnings }) => ({
@@ -92,8 +100,28 @@ async function create(session: Session, parsed: CreateFlags): Promise<number> {
     );
   for (const { storage, instance, error } of failures)
     reporter.warning(`not in the snapshot: ${storage}/${instance}: ${error.message}`);
-  return failures.length === 0 ? outcomes.ok.code : outcomes.attention.code;
+  const isClean = failures.length === 0 && copyOutcome() === "none failed";
+  return isClean ? outcomes.ok.code : outcomes.attention.code;
 }
+
+/** The store, and what became of the copy that it leaves in `directory`. */
+async function withCopy(
+  { io, reporter }: Session,
+  store: Store,
+  directory: string | undefined,
+): Promise<{ readonly target: Store; readonly copyOutcome: () => "none failed" | "failed" }> {
+  if (directory === undefined) return { target: store, copyOutcome: () => "none failed" };
+  let hasFailed = false;
+  const { copyingStore } = await import("../stores/copying.ts");
+  const copy = await storeOf({ local: true, dir: directory, ...noOtherStore }, "", io, reporter);
+  const target = copyingStore(store, copy, (error) => {
+    hasFailed = true;
+    reporter.warning(`no copy in ${copy.location}: ${messageOf(error)}`);
+  });
+  return { target, copyOutcome: () => (hasFailed ? "failed" : "none failed") };
+}
+
+const noOtherStore = { bucket: undefined, "source-namespace": undefined } as const;
 
 async function dryRun(
   session: Session,

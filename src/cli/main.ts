@@ -5,6 +5,7 @@ import { messageOf, type Outcome, outcomes, UserError } from "../base/errors.ts"
 import { createCommand } from "./create.ts";
 import type { Io } from "./io.ts";
 import { describeCommand, listCommand, verifyCommand } from "./list.ts";
+import { oldCommand } from "./old.ts";
 import { restoreCommand } from "./restore.ts";
 import { storagesCommand } from "./storages.ts";
 import { type TerminalReporter, terminalReporter } from "./terminal.ts";
@@ -71,6 +72,7 @@ async function parse(argv: readonly string[], session: Session, name: string): P
     .command(verifyCommand(session))
     .command(restoreCommand(session))
     .command(storagesCommand(session))
+    .command(oldCommand(session))
     .demandCommand(1, "Which command?")
     .strict()
     .recommendCommands()

@@ -48,7 +48,8 @@ export function restoreCommand(session: Session): CommandModule<object, RestoreF
   };
 }
 
-async function restoreSnapshot(session: Session, parsed: RestoreFlags): Promise<number> {
+/** Restores what the flags say, after the question unless `yes`. */
+export async function restoreSnapshot(session: Session, parsed: RestoreFlags): Promise<number> {
   const { io, reporter } = session;
   const dryRun = parsed["dry-run"] === true;
   if (!dryRun && parsed.yes !== true && !io.isInteractive) {
