@@ -105,7 +105,9 @@ async function onBed(): Promise<void> {
   for (const [storage, content] of Object.entries(before)) {
     if (damaged[storage] === content) throw new Error(`${storage} was not damaged, so nothing is shown`);
     if (after[storage] !== content) throw new Error(`${storage} differs from what was backed up`);
-    process.stdout.write(`${storage}: told by its own tools before and after, ${content.length} characters: no difference\n`);
+    process.stdout.write(
+      `${storage}: told by its own tools before and after, ${content.length} characters: no difference\n`,
+    );
   }
   process.stdout.write("every password of the namespace's Secrets logs in\n");
   say("done; the bed still runs: npm run bed -- status, npm run bed -- down");
