@@ -28,7 +28,7 @@ export function executeRemote(
 ): Execution {
   const done = Promise.withResolvers<ExecutionResult>();
   done.promise.catch(() => {}); // whoever only reads `output` gets the same error there
-  return { output: run(connection, target, command, options, done), done: done.promise };
+  return { output: run(connection, target, withShortScript(command), options, done), done: done.promise };
 }
 
 async function* run(
@@ -71,6 +71,14 @@ async function* run(
     session?.close();
     done.reject(new Error("the output was not read to its end")); // no effect once settled
   }
+}
+
+/** Longer scripts go over stdin: everything in the command is part of one URL, whose length proxies limit, often to 8 KiB. */
+const longScriptBytes = 2048;
+
+function withShortScript(command: Command): Command {
+  if (Buffer.byteLength(command.script) <= longScriptBytes) return command;
+  return { ...command, script: 'eval "$KAA_SCRIPT"', secrets: { ...command.secrets, KAA_SCRIPT: command.script } };
 }
 
 function commandLine(command: Command, nonce: string): readonly string[] {
