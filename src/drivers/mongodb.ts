@@ -1,5 +1,5 @@
-/** MongoDB: mongodump's archive, with the oplog of the time it took when there is one; users and roles apart. Restoring
- *  replaces every database, user and role; the administrator stays. docs/storages/mongodb.md has the details. */
+/** MongoDB: mongodump's archive, with the oplog of the time it took when there is one (for recovery by hand); users and
+ *  roles apart. Restoring replaces every database, user and role; the administrator stays. docs/storages/mongodb.md. */
 import { digestOf } from "../base/bytes.ts";
 import { UserError } from "../base/errors.ts";
 import { runForText } from "../cluster/cluster.ts";
@@ -82,9 +82,14 @@ async function requireTools({ target }: Server, context: Context): Promise<void>
 }
 
 function warningsOf({ replicaSet }: Server): readonly string[] {
-  if (replicaSet !== undefined) return [];
+  if (replicaSet !== undefined) return [notReplayed];
   return ["no replica set, so no oplog: what is written during the dump may be in it or not, document by document"];
 }
+
+/** mongorestore refuses --oplogReplay together with any exclusion ("cannot use --oplogReplay with excludes specified"), and
+ *  without one it would replace the administrator whom the target's Secret names. */
+const notReplayed =
+  "not point-in-time when restored by this program: the oplog is in the archive, for mongorestore by hand, but is not replayed";
 
 /** What the tools are told; the password goes as a line of YAML, of which JSON's strings are a part. */
 function access(server: Server) {
@@ -153,16 +158,22 @@ async function plan(instance: Instance, backup: Backup, context: Context): Promi
         ...wanted.users.filter((name) => !users.includes(name)).map((name) => `user ${name}`),
       ],
       keeps: kept === undefined ? [] : [`the user ${kept} and its password`],
-      warnings:
-        backup.serverVersion === server.version
+      warnings: [
+        ...(backup.serverVersion === server.version
           ? []
-          : [`snapshot of ${backup.serverVersion}, target is ${server.version}`],
+          : [`snapshot of ${backup.serverVersion}, target is ${server.version}`]),
+        ...replayWarnings(backup),
+      ],
       obstacles:
         major(backup.serverVersion) > major(server.version)
           ? [`the snapshot is of version ${backup.serverVersion}, newer than the target's ${server.version}`]
           : [],
     };
   });
+}
+
+function replayWarnings(backup: Backup): readonly string[] {
+  return field(backup.facts, "oplog") === true ? [notReplayed] : [];
 }
 
 function namesIn(backup: Backup, key: string): readonly string[] {
@@ -175,11 +186,11 @@ async function restore(instance: Instance, backup: Backup, context: Context): Pr
   const archive = streamNamed(backup, archiveName);
   const accounts = decodeAccounts(await readSmall(streamNamed(backup, accountsName)));
   return await withPrimary(instance, context, async (server) => {
+    await requireTools(server, context); // before anything is dropped
     const { args, secrets } = access(server);
-    const replay = field(backup.facts, "oplog") === true ? ["--oplogReplay"] : [];
     try {
       await dropDatabases(server);
-      const command = { script: scripts.restoreScript, args: [...args, ...replay], secrets };
+      const command = { script: scripts.restoreScript, args, secrets };
       const said = await inPod(() => feedStream(context, server.target, archive, command));
       const failed = Number(/ (\d+) document\(s\) failed to restore/.exec(said)?.[1] ?? 0);
       if (failed > 0) throw new UserError("storage-failed", `mongorestore could not restore ${failed} documents`);
@@ -187,7 +198,7 @@ async function restore(instance: Instance, backup: Backup, context: Context): Pr
       const { counts } = await holdingsOf(server);
       const users = (await readAccounts(server))["system.users"].map((user) => String(user["_id"]));
       const back = accounts["system.users"].filter((user) => users.includes(String(user["_id"])));
-      return { counts: { ...counts, users: back.length }, warnings: [] };
+      return { counts: { ...counts, users: back.length }, warnings: replayWarnings(backup) };
     } catch (error) {
       if (!(error instanceof UserError)) throw error;
       const effect = "databases and users may be incomplete until the restore is repeated";

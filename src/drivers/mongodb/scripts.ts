@@ -13,9 +13,9 @@ exec mongodump --config=/dev/fd/3 --username "$user" --authenticationDatabase ad
 $KAA_CONFIG
 EOF`;
 
-/** $1: port; $2: user, or empty; further: more flags. stdin: an archive. */
-export const restoreScript = `port=$1; user=$2; shift 2
-set -- --host 127.0.0.1 --port "$port" --archive --drop --stopOnError --nsExclude 'admin.system.*' --nsExclude 'config.*' "$@"
+/** $1: port; $2: user, or empty. stdin: an archive. */
+export const restoreScript = `port=$1; user=$2
+set -- --host 127.0.0.1 --port "$port" --archive --drop --stopOnError --nsExclude 'admin.system.*' --nsExclude 'config.*'
 if [ -z "$user" ]; then mongorestore "$@" 2>&1; exit; fi
 mongorestore --config=/dev/fd/3 --username "$user" --authenticationDatabase admin "$@" 3<<EOF 2>&1
 $KAA_CONFIG
