@@ -7,7 +7,8 @@ import { randomUUID } from "node:crypto";
 import { setTimeout as pause } from "node:timers/promises";
 import { isOutcome, messageOf, UserError } from "./base/errors.ts";
 import { listSnapshots } from "./catalog.ts";
-import { releaseOf } from "./drivers/find.ts";
+import type { Instance } from "./drivers/driver.ts";
+import { findInstances, releaseOf } from "./drivers/find.ts";
 import type { DriverName } from "./drivers/registry.ts";
 import { snapshotFileName, snapshotName } from "./snapshot/name.ts";
 import type { Header, Manifest } from "./snapshot/toc.ts";
@@ -51,9 +52,11 @@ export interface BackupResult {
 export interface RetryPlan {
   readonly attempts: number;
   readonly pauseMs: number;
+  /** How long each further attempt waits for a ready pod. */
+  readonly readyMs: number;
 }
 
-export const defaultRetry: RetryPlan = { attempts: 3, pauseMs: 2000 };
+export const defaultRetry: RetryPlan = { attempts: 3, pauseMs: 2000, readyMs: 60_000 };
 const dumpsSideBySide = 3;
 
 /** @throws UserError of the first failure when nothing could be published. */
@@ -196,10 +199,12 @@ function dumpOf(inspected: Inspected, scope: Scope, retry: RetryPlan): Dump {
     async run(output, signal) {
       scope.reporter.started(task, { doing: "dumping", expectedBytes: inspection.estimatedBytes });
       const progress = (bytes: number) => scope.reporter.progressBytes(task, bytes);
+      let current = instance;
       for (let attempt = 1; ; attempt++) {
         const counted = countingOutput(output, progress);
         try {
-          const result = await driver.dump(instance, counted.output, { ...context, signal, progress });
+          if (attempt > 1) current = await foundAgain(inspected, { ...scope, signal }, retry);
+          const result = await driver.dump(current, counted.output, { ...context, signal, progress });
           scope.reporter.finished(task, summaryOf(result.counts));
           return { serverVersion: inspection.serverVersion, ...result };
         } catch (error) {
@@ -214,6 +219,21 @@ function dumpOf(inspected: Inspected, scope: Scope, retry: RetryPlan): Dump {
       }
     },
   };
+}
+
+/** The instance with the pods it has now: what failed may have been a pod that is being replaced. Waits for one to be ready.
+ *  @throws UserError `storage-not-ready` when it has none for too long. */
+async function foundAgain({ driver, instance }: Inspected, scope: Scope, retry: RetryPlan): Promise<Instance> {
+  const { cluster, namespace, releasePrefix, signal } = scope;
+  const lastMs = performance.now() + retry.readyMs;
+  for (;;) {
+    const found = findInstances(driver, await cluster.listPods(namespace, signal), releasePrefix);
+    const same = found.find((each) => each.name === instance.name);
+    const isLast = performance.now() >= lastMs;
+    if (same !== undefined && (isLast || same.pods.some((pod) => pod.ready))) return { ...instance, pods: same.pods };
+    if (isLast) throw new UserError("storage-not-ready", `"${instance.name}" has no pods any more`);
+    await pause(retry.pauseMs, undefined, { signal });
+  }
 }
 
 function countingOutput(output: SnapshotOutput, onBytes: (total: number) => void): { readonly output: SnapshotOutput } {

@@ -116,7 +116,7 @@ async function oneBackup({ server, s3, directory }: Lane, toS3: boolean) {
     strict: true,
     compressionLevel: 1,
     tool: { name: "test", version: "0" },
-    retry: { attempts: 1, pauseMs: 0 },
+    retry: { attempts: 1, pauseMs: 0, readyMs: 0 },
   };
   return await backup(plan, scope, toS3 ? s3.store : directory.store);
 }

@@ -1,0 +1,112 @@
+/** Backups of a scripted server into a directory: what becomes of the run when a pod does not stay. */
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { expect, onTestFinished, test } from "vitest";
+import { type BackupPlan, backup } from "../src/backup.ts";
+import { UserError } from "../src/base/errors.ts";
+import type { Cluster, Pod } from "../src/cluster/cluster.ts";
+import * as scripts from "../src/drivers/mariadb/scripts.ts";
+import type { Scope } from "../src/storages.ts";
+import { directoryStore } from "../src/stores/local.ts";
+import { podNamed, scriptCluster } from "./fakes/script-cluster.ts";
+
+const server = {
+  version: "10.11.6-MariaDB",
+  tool: "mariadb-dump from 10.11.6-MariaDB, client 10.19",
+  kept: [],
+  missingRights: [],
+  databases: [],
+  strayDatabases: [],
+  accounts: [],
+  notTransactional: [],
+  external: [],
+  unreadableViews: [],
+  versioned: [],
+  versionedByTransaction: [],
+  lostDefiners: [],
+  functions: [],
+  engines: [],
+  lowerCaseNames: 0,
+  counts: { databases: 0 },
+};
+
+const plan: BackupPlan = {
+  storages: ["mariadb"],
+  named: true,
+  strict: true,
+  compressionLevel: 1,
+  tool: { name: "test", version: "0" },
+  retry: { attempts: 2, pauseMs: 1, readyMs: 2000 },
+};
+
+/** Backs up from a pod that is replaced while it is dumped, as a StatefulSet does it: the name stays, the uid is another.
+ *  @param later what listPods gives from then on; the last for ever. */
+async function backedUp(later: readonly (readonly Pod[])[]) {
+  const labels = { "app.kubernetes.io/name": "mariadb" };
+  let pods: readonly Pod[] = [{ ...podNamed("db-0", labels), uid: "old" }];
+  const coming = [...later];
+  let isReplaced = false;
+  const dumpedFrom: string[] = [];
+  const scripted = scriptCluster(({ script }, pod) => {
+    if (isReplaced && pod.uid === "old") throw new UserError("storage-not-ready", "the pod was replaced");
+    if (script === scripts.inspectScript) return JSON.stringify(server);
+    dumpedFrom.push(pod.uid);
+    if (pod.uid !== "old") return "-- \n-- Dump completed on 2026-11-24\n";
+    isReplaced = true;
+    throw new UserError("stream-lost", "connection lost");
+  });
+  const part: Partial<Cluster> = {
+    checkNamespace: async () => {},
+    listPods: async () => {
+      if (isReplaced) pods = coming.shift() ?? pods;
+      return pods;
+    },
+    version: async () => "v1.34.4",
+    lock: async () => ({ lost: new AbortController().signal, release: async () => {} }),
+  };
+  const nothing = () => {};
+  const scope: Scope = {
+    cluster: { ...scripted, ...part } as Cluster,
+    namespace: "kaa",
+    releasePrefix: "",
+    environment: {},
+    compression: "client",
+    location: { region: "eu-central-1" },
+    reporter: {
+      started: nothing,
+      progressBytes: nothing,
+      finished: nothing,
+      failed: nothing,
+      note: nothing,
+      warning: nothing,
+    },
+    signal: AbortSignal.timeout(20_000),
+  };
+  const folder = mkdtempSync(join(tmpdir(), "kaa-backup-"));
+  onTestFinished(() => rmSync(folder, { recursive: true }));
+  const outcome = await backup(plan, scope, directoryStore(folder)).catch((error: unknown) => error);
+  return { outcome, dumpedFrom };
+}
+
+const labels = { "app.kubernetes.io/name": "mariadb" };
+const fresh = { ...podNamed("db-0", labels), uid: "new" };
+
+test("a dump that lost its pod is tried again in the pod that replaced it", async () => {
+  const { outcome, dumpedFrom } = await backedUp([[fresh]]);
+  expect(dumpedFrom).toEqual(["old", "new"]);
+  expect(outcome).toMatchObject({ failures: [], fileName: expect.not.stringContaining("partial") });
+});
+
+test("it waits until there is such a pod and it is ready", async () => {
+  const starting = { ...fresh, ready: false, phase: "Pending" };
+  const { outcome, dumpedFrom } = await backedUp([[], [starting], [starting], [fresh]]);
+  expect(dumpedFrom).toEqual(["old", "new"]);
+  expect(outcome).toMatchObject({ failures: [] });
+});
+
+test("when no pod comes, the run fails and says so", async () => {
+  const { outcome, dumpedFrom } = await backedUp([[]]);
+  expect(dumpedFrom).toEqual(["old"]);
+  expect(outcome).toMatchObject({ outcome: "storage-not-ready", message: expect.stringContaining("no pods any more") });
+});
