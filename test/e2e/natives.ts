@@ -219,7 +219,8 @@ async function search(namespace: string, method: string, path: string, body?: ob
   const password = await secret(namespace, "kaa-opendistro", "password");
   const config = `user = ${JSON.stringify(`admin:${password}`)}\n`;
   const data = body === undefined ? [] : ["-H", "content-type: application/json", "-d", JSON.stringify(body)];
-  const ran = await run("curl", ["-sSk", "--fail-with-body", "-K", "-", "-X", method, url, ...data], { input: config });
+  const strict = method === "GET" ? [] : ["--fail-with-body"]; // what is gone is told as gone
+  const ran = await run("curl", ["-sSk", ...strict, "-K", "-", "-X", method, url, ...data], { input: config });
   if (ran.code !== 0) throw new Error(`Open Distro: ${method} ${path}: ${ran.stderr}${ran.stdout}`);
   return ran.stdout;
 }
@@ -236,7 +237,7 @@ const opendistro: Native = {
     [
       await search(namespace, "GET", "_cat/indices?expand_wildcards=all&h=index,docs.count&s=index"),
       await search(namespace, "GET", "_cat/aliases?h=alias,index&s=alias"),
-      await search(namespace, "GET", "seeds-1/_search?sort=id&filter_path=hits.hits._id,hits.hits._source"),
+      await search(namespace, "GET", "seeds-1*/_search?sort=id&filter_path=hits.hits._id,hits.hits._source"),
       await search(namespace, "GET", "_index_template/*"),
       await search(namespace, "GET", "_ingest/pipeline/*"),
     ].join(""),
