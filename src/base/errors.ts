@@ -79,6 +79,26 @@ export function isOutcome(error: unknown, ...wanted: readonly Outcome[]): error 
   return error instanceof UserError && wanted.includes(error.outcome);
 }
 
+/** The same error, saying what it did to data unless it says so already. What is no UserError stays as it is. */
+export function withEffect(error: unknown, effect: string): unknown {
+  if (!(error instanceof UserError) || error.effect !== undefined) return error;
+  return new UserError(error.outcome, error.message, {
+    hints: error.hints,
+    cause: error.cause,
+    effect,
+    ...(error.instance !== undefined && { instance: error.instance }),
+  });
+}
+
+/** `resources` when this process has run out of file descriptors or memory, which is not the fault of what it was about to
+ *  do; else `otherwise`. */
+export function outcomeOr(otherwise: Outcome, error: unknown): Outcome {
+  for (let cause = error; cause instanceof Error; cause = cause.cause) {
+    if ("code" in cause && ["EMFILE", "ENFILE", "ENOMEM"].includes(String(cause.code))) return "resources";
+  }
+  return otherwise;
+}
+
 /** The message of anything thrown, without a stack. */
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);

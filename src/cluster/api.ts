@@ -1,8 +1,8 @@
 /** Requests to the API server: kubeconfig's TLS and credentials on node:https, JSON in and out, refusals turned into
  *  errors that name the missing rule. */
-import http, { type IncomingMessage, type RequestOptions } from "node:http";
+import http, { type IncomingHttpHeaders, type IncomingMessage, type RequestOptions } from "node:http";
 import https from "node:https";
-import { UserError } from "../base/errors.ts";
+import { outcomeOr, UserError } from "../base/errors.ts";
 
 /** Where the API server is and how to speak to it. Credentials are refreshed by each call of `requestOptions`. */
 export interface Connection {
@@ -12,25 +12,33 @@ export interface Connection {
   requestOptions(path: string): Promise<{ readonly url: URL; readonly options: https.RequestOptions }>;
   /** Zero: no limit. kubectl's --request-timeout. */
   readonly requestTimeoutMs: number;
+  /** Told of every request before it is sent: "GET /api/v1/namespaces/kaa/pods". Without the query, in which commands are. */
+  readonly onRequest?: ((request: string) => void) | undefined;
 }
 
 export interface ApiRequest {
-  readonly method: "GET" | "POST" | "PUT" | "DELETE";
+  readonly method: "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
   /** Begins with a slash; names in it already encoded by `apiPath`. */
   readonly path: string;
   readonly body?: unknown;
   /** For messages: `cannot list pods in "kaa"`. */
   readonly doing: string;
   readonly signal: AbortSignal;
+  /** Told the headers of an answer that is a success. */
+  readonly onHeaders?: (headers: IncomingHttpHeaders) => void;
 }
 
 /** The HTTP status and Kubernetes' own words behind an error made by `callApi`. */
 export class ApiStatusError extends Error {
   readonly statusCode: number;
-  constructor(statusCode: number, message: string) {
+  /** How long the server asks to be left alone; 0 when it does not say. */
+  readonly retryAfterMs: number;
+
+  constructor(statusCode: number, message: string, retryAfterMs = 0) {
     super(message);
     this.name = "ApiStatusError";
     this.statusCode = statusCode;
+    this.retryAfterMs = retryAfterMs;
   }
 }
 
@@ -41,8 +49,9 @@ export function isApiStatus(error: unknown, statusCode: number): boolean {
 
 /** Largest answer we read. A page of 500 pods is a few MiB. */
 const answerLimitBytes = 64 * 1024 * 1024;
-const defaultTimeoutMs = 30_000;
 const attempts = 4;
+/** However long a server asks for. */
+const longestRetryAfterMs = 30_000;
 
 /** Path with each part encoded. */
 export function apiPath(...parts: readonly string[]): string {
@@ -52,36 +61,54 @@ export function apiPath(...parts: readonly string[]): string {
 /** One request, retried when the server is busy (429, 503) or a read meets a broken connection.
  *  @throws UserError `cluster`, `forbidden`, `credentials`, `not-found`, `busy` (409), with ApiStatusError as cause. */
 export async function callApi(connection: Connection, request: ApiRequest): Promise<unknown> {
-  for (let attempt = 1; ; attempt++) {
+  const isRead = request.method === "GET";
+  const mayHelp = (error: unknown) =>
+    isBusyServer(error) || (isRead && (isBrokenConnection(error) || isBadMoment(error)));
+  return await withRetries(request.signal, mayHelp, () => callOnce(connection, request));
+}
+
+/** Tries again, up to three times, when `mayHelp` says so, each time after a longer pause or the one that the server asks for. */
+export async function withRetries<T>(
+  signal: AbortSignal,
+  mayHelp: (error: unknown) => boolean,
+  attempt: () => Promise<T>,
+): Promise<T> {
+  for (let count = 1; ; count++) {
     try {
-      return await callOnce(connection, request);
+      return await attempt();
     } catch (error) {
-      if (attempt === attempts || !isWorthRetrying(error, request)) throw error;
-      await pause(250 * 2 ** attempt, request.signal);
+      if (count === attempts || !mayHelp(error)) throw error;
+      const askedMs =
+        error instanceof UserError && error.cause instanceof ApiStatusError ? error.cause.retryAfterMs : 0;
+      await pause(Math.max(250 * 2 ** count, Math.min(askedMs, longestRetryAfterMs)), signal);
     }
   }
 }
 
 async function callOnce(connection: Connection, request: ApiRequest): Promise<unknown> {
   const { url, options } = await connection.requestOptions(request.path);
+  connection.onRequest?.(`${request.method} ${url.pathname}`);
   const body = request.body === undefined ? undefined : JSON.stringify(request.body);
   const headers = { ...options.headers, accept: "application/json" } as Record<string, string | string[] | number>;
   if (body !== undefined) {
-    headers["content-type"] = "application/json";
+    headers["content-type"] = request.method === "PATCH" ? "application/merge-patch+json" : "application/json";
     headers["content-length"] = Buffer.byteLength(body);
   }
-  const timeoutMs = connection.requestTimeoutMs || defaultTimeoutMs;
-  const signal = AbortSignal.any([request.signal, AbortSignal.timeout(timeoutMs)]);
+  const { requestTimeoutMs: timeoutMs } = connection;
+  const signal = timeoutMs === 0 ? request.signal : AbortSignal.any([request.signal, AbortSignal.timeout(timeoutMs)]);
   try {
     const response = await send(url, { ...options, headers, method: request.method, signal }, body);
     const answer = await readBody(response, answerLimitBytes);
     if ((response.statusCode ?? 0) >= 300) throw errorForStatus(response, answer, request.doing);
+    request.onHeaders?.(response.headers);
     return parseAnswer(answer, request.doing);
   } catch (error) {
     request.signal.throwIfAborted();
     if (error instanceof UserError) throw error;
     const reason = signal.aborted ? `no answer in ${timeoutMs / 1000} s` : reasonOf(error);
-    throw new UserError("cluster", `${request.doing}: cannot reach ${connection.server}: ${reason}`, { cause: error });
+    throw new UserError(outcomeOr("cluster", error), `${request.doing}: cannot reach ${connection.server}: ${reason}`, {
+      cause: error,
+    });
   }
 }
 
@@ -103,11 +130,24 @@ function parseAnswer(answer: Buffer, doing: string): unknown {
   }
 }
 
-function isWorthRetrying(error: unknown, request: ApiRequest): boolean {
-  if (isApiStatus(error, 429) || isApiStatus(error, 503)) return true;
-  if (request.method !== "GET" || !(error instanceof UserError) || error.outcome !== "cluster") return false;
+/** The server has done nothing, for want of time. */
+function isBusyServer(error: unknown): boolean {
+  return isApiStatus(error, 429) || isApiStatus(error, 503);
+}
+
+function isBadMoment(error: unknown): boolean {
+  return isApiStatus(error, 500) || isApiStatus(error, 502) || isApiStatus(error, 504);
+}
+
+/** A refusal of an upgrade that a moment later may not be one: whatever was asked for has not begun. */
+export function isPassingRefusal(error: unknown): boolean {
+  return isBusyServer(error) || isBadMoment(error);
+}
+
+function isBrokenConnection(error: unknown): boolean {
+  if (!(error instanceof UserError) || error.outcome !== "cluster") return false;
   const code = (error.cause as { code?: unknown } | undefined)?.code; // node's system errors carry a code
-  return code === "ECONNRESET" || code === "EPIPE" || isApiStatus(error, 500) || isApiStatus(error, 502);
+  return code === "ECONNRESET" || code === "EPIPE";
 }
 
 /** The body of an answer. @throws RangeError when it is larger than `limitBytes`. */
@@ -126,7 +166,7 @@ export async function readBody(response: IncomingMessage, limitBytes: number): P
 export function errorForStatus(response: IncomingMessage, body: Buffer, doing: string): UserError {
   const statusCode = response.statusCode ?? 0;
   const words = wordsOf(body);
-  const cause = new ApiStatusError(statusCode, words);
+  const cause = new ApiStatusError(statusCode, words, retryAfterOf(response));
   const message = `${doing}: ${words === "" ? `HTTP ${statusCode}` : words}`;
   switch (statusCode) {
     case 401:
@@ -140,6 +180,13 @@ export function errorForStatus(response: IncomingMessage, body: Buffer, doing: s
     default:
       return new UserError("cluster", message, { cause });
   }
+}
+
+/** Seconds, or a date. */
+function retryAfterOf({ headers }: IncomingMessage): number {
+  const asked = headers["retry-after"] ?? "";
+  const waitMs = /^\d+$/.test(asked) ? Number(asked) * 1000 : Date.parse(asked) - Date.now();
+  return waitMs > 0 ? waitMs : 0;
 }
 
 /** Kubernetes' message, or the first line of what a proxy said. */

@@ -2,6 +2,8 @@
  *  and `ws`. Drivers see the contract in this file and nothing else. */
 import type { Duplex } from "node:stream";
 import { type Bytes, collect, type Digest } from "../base/bytes.ts";
+import { UserError } from "../base/errors.ts";
+import type { Fields } from "../base/json.ts";
 
 export interface Container {
   readonly name: string;
@@ -83,7 +85,42 @@ export interface ExecutionResult {
 export interface Lock {
   /** Fires when the lock was lost: renewal failed for longer than its duration. */
   readonly lost: AbortSignal;
+  /** The purpose of a run whose lock had run out without being released, when this one took it over. */
+  readonly abandoned: string | undefined;
+  /** Asks the server whether the lock is still ours: after a sleep, `lost` may not have fired yet.
+   *  @throws UserError `busy` when it is not. */
+  confirm(): Promise<void>;
   release(): Promise<void>;
+}
+
+/** The kinds that this program reads or makes beside pods' own doings. Nothing else of the API is touched. */
+export type ObjectKind = "configmaps" | "cronjobs" | "events" | "jobs" | "pods";
+
+/** Plain objects of a namespace. Every call throws UserError `forbidden` naming the missing rule. */
+export interface Objects {
+  /** @returns undefined when there is none. */
+  get(kind: ObjectKind, place: ObjectPlace, signal: AbortSignal): Promise<Fields | undefined>;
+  /** All that bear these labels, "app=kaa,role=data". */
+  list(kind: ObjectKind, namespace: string, labels: string, signal: AbortSignal): Promise<readonly Fields[]>;
+  /** @throws UserError `busy` when one of that name is there. */
+  create(kind: ObjectKind, namespace: string, body: Fields, signal: AbortSignal): Promise<Fields>;
+  /** A merge patch (RFC 7386). @throws UserError `not-found`. */
+  patch(kind: ObjectKind, place: ObjectPlace, change: Fields, signal: AbortSignal): Promise<Fields>;
+}
+
+export interface ObjectPlace {
+  readonly namespace: string;
+  readonly name: string;
+}
+
+/** One verb on one kind of thing. */
+export interface Right {
+  /** "" for the core group. */
+  readonly group: string;
+  /** With its subresource: "pods/exec". */
+  readonly resource: string;
+  readonly verb: string;
+  readonly name?: string;
 }
 
 export interface Cluster {
@@ -92,8 +129,12 @@ export interface Cluster {
   readonly contextName: string;
   /** The namespace of the context, or of the pod this program runs in; else "default". */
   readonly defaultNamespace: string;
+  /** False when nobody checks that the API server is the one that is meant. */
+  readonly isVerified: boolean;
   /** "v1.34.4" */
   version(signal: AbortSignal): Promise<string>;
+  /** Names of all namespaces, which few may list. For completion only. */
+  listNamespaces(signal: AbortSignal): Promise<readonly string[]>;
   /** @throws UserError `not-found` when the namespace does not exist. */
   checkNamespace(namespace: string, signal: AbortSignal): Promise<void>;
   /** All pods of a namespace, paged. */
@@ -107,10 +148,17 @@ export interface Cluster {
   /** Takes the lock `kaa-backup` of a namespace.
    *  @throws UserError `busy` naming the holder and since when. */
   lock(namespace: string, purpose: string, signal: AbortSignal): Promise<Lock>;
+  /** As `lock` would, and takes nothing.
+   *  @throws UserError `busy`. */
+  checkLock(namespace: string, signal: AbortSignal): Promise<void>;
+  isAllowed(namespace: string, right: Right, signal: AbortSignal): Promise<boolean>;
+  /** The API server's clock, to the second; undefined when it does not tell. */
+  serverTime(signal: AbortSignal): Promise<Date | undefined>;
+  readonly objects: Objects;
 }
 
 /** Runs a command and returns its (small) output as text.
- *  @throws as Execution.done does; RangeError when the output is larger than `limitBytes`. */
+ *  @throws as Execution.done does; UserError `deadline` when the output is larger than `limitBytes`. */
 export async function runForText(
   cluster: Cluster,
   target: Target,
@@ -118,7 +166,12 @@ export async function runForText(
   limitBytes = 16 * 1024 * 1024,
 ): Promise<string> {
   const execution = cluster.execute(target, command);
-  const output = await collect(execution.output, limitBytes);
+  const output = await collect(execution.output, limitBytes).catch((error: unknown) => {
+    if (!(error instanceof RangeError)) throw error;
+    throw new UserError("deadline", `pod "${target.pod.name}" answers without end: ${error.message}`, {
+      hints: ["look at what its tools print: kubectl exec"],
+    });
+  });
   await execution.done;
   return output.toString("utf8");
 }

@@ -28,10 +28,14 @@ export interface ExecSession {
   readonly status: RemoteStatus | undefined;
   /** The last 16 KiB of standard error. */
   readonly stderr: string;
+  /** How long the other side has sent nothing although we read; 0 while we do not. */
+  readonly quietMs: number;
   /** True once the process has ended or the connection is gone: nobody reads stdin any more. */
   readonly over: boolean;
   /** Sends to stdin; awaiting it is back-pressure. */
   write(data: Uint8Array): Promise<void>;
+  /** Sends a byte that says nothing, against idle timeouts; it proves nothing of the connection either. */
+  beat(): Promise<void>;
   /** Ends the session with this error; the process in the pod sees end-of-file on stdin. */
   fail(error: Error): void;
   /** Ends the session. May be called at any time, and more than once. */
@@ -66,13 +70,21 @@ export async function openExec(connection: Connection, request: ExecRequest): Pr
       socket?.fail(new UserError("stream-lost", "the server broke the protocol: an endless status"));
       return;
     }
-    status ??= parseStatus(statusText);
+    if (status !== undefined) return;
+    status = parseStatus(statusText);
     if (status === undefined) return;
     over = true;
-    // The server closes next. Data that comes late is still taken; a server that never closes is not waited for.
-    void pause(request.liveness.closeMs, request.signal)
-      .catch(() => {}) // aborted: the session is being closed anyway
-      .then(() => socket?.destroy());
+    void destroyWhenQuiet().catch(() => socket?.destroy()); // aborted: the session is being closed anyway
+  };
+
+  /** The server closes after the status. It overtakes output that we are slow to take, and which is waited for; a server that
+   *  has nothing more to say and never closes is not. */
+  const destroyWhenQuiet = async () => {
+    const { closeMs } = request.liveness;
+    for (let restMs = closeMs; restMs > 0; restMs = closeMs - (socket?.quietMs ?? closeMs)) {
+      await pause(restMs, request.signal);
+    }
+    socket?.destroy();
   };
 
   const onMessage = (message: Buffer) => {
@@ -128,6 +140,9 @@ export async function openExec(connection: Connection, request: ExecRequest): Pr
     get stderr() {
       return stderr.toString("utf8");
     },
+    get quietMs() {
+      return opened.quietMs;
+    },
     get over() {
       return over;
     },
@@ -136,6 +151,7 @@ export async function openExec(connection: Connection, request: ExecRequest): Pr
         await opened.send(frame(channel.stdin, data.subarray(start, start + stdinFrameBytes)));
       }
     },
+    beat: () => opened.send(frame(channel.stdin, Buffer.from("\n")), false),
     fail: (error) => opened.fail(error),
     close: () => opened.destroy(),
   };

@@ -2,9 +2,9 @@
  *  holder that was asleep finds out before it does harm, because `lost` fires when it could not renew in time. */
 import { hostname } from "node:os";
 import { UserError } from "../base/errors.ts";
+import { record, text } from "../base/json.ts";
 import { apiPath, type Connection, callApi, isApiStatus, pause } from "./api.ts";
 import type { Lock } from "./cluster.ts";
-import { record, text } from "./pods.ts";
 
 const leaseName = "kaa-backup";
 
@@ -35,7 +35,7 @@ interface LeaseBody {
 
 type LeaseCall = (method: "GET" | "POST" | "PUT", signal: AbortSignal, body?: LeaseBody) => Promise<unknown>;
 
-/** `signal` ends the taking only; the lock is kept until `release`.
+/** `signal` ends the taking only, and then leaves no lock; one that was taken is kept until `release`.
  *  @throws UserError `busy` when somebody else holds it; `forbidden` with the missing rule. */
 export async function takeLock(
   connection: Connection,
@@ -50,75 +50,170 @@ export async function takeLock(
   const timing = request.timing ?? defaultTiming;
   const { namespace } = request;
   const doing = `cannot lock namespace "${namespace}"`;
-  const path = apiPath("apis", "coordination.k8s.io", "v1", "namespaces", namespace, "leases");
-  const call: LeaseCall = (method, signal, body) =>
-    callApi(connection, { method, path: method === "POST" ? path : `${path}/${leaseName}`, body, doing, signal });
+  const call = leaseCall(connection, namespace, doing);
   const acquiredAt = new Date();
-  const lease = (resourceVersion?: string) => leaseBody({ ...request, timing, acquiredAt }, resourceVersion);
+  const lease = (version?: string) => leaseBody({ ...request, timing, acquiredAt }, version);
+  // Released by emptying it: that needs no right to delete.
+  const emptied = () => leaseBody({ ...request, timing, acquiredAt, holder: "" });
 
-  let current: Lease;
-  try {
-    const found = await readLease(call, request.signal);
-    if (found !== undefined) refuseIfHeld(found, namespace);
-    current = parseLease(
-      await (found === undefined
-        ? call("POST", request.signal, lease())
-        : call("PUT", request.signal, lease(found.resourceVersion))),
-    );
-  } catch (error) {
-    if (!isApiStatus(error, 409)) throw error;
-    throw new UserError("busy", `${doing}: another run has just taken it`, { cause: error });
-  }
-
+  const current = await take();
+  let resourceVersion = current.taken.resourceVersion;
+  let renewed = timesNow();
   const lost = new AbortController();
   const releasing = new AbortController();
   const renewing = keepRenewing();
-  return {
+  const lock: Lock = {
     lost: lost.signal,
+    abandoned: current.abandoned,
+    confirm: renew,
     async release() {
       releasing.abort();
       await renewing;
       if (lost.signal.aborted) return;
-      // Released by emptying it: that needs no right to delete.
-      await replace(leaseBody({ ...request, timing, acquiredAt, holder: "" }));
+      await replace(emptied()).catch((error: unknown) => {
+        if (!isTaken(error)) throw error;
+        lose(error);
+      });
     },
   };
+  if (request.signal.aborted) {
+    await unlessUserError(lock.release());
+    throw request.signal.reason;
+  }
+  return lock;
+
+  /** The run's signal does not cut off the call that takes the lock: nobody would know whether it had been taken. */
+  async function take(): Promise<{ readonly taken: Lease; readonly abandoned: string | undefined }> {
+    const found = await readLease(call, request.signal);
+    if (found !== undefined) refuseIfHeld(found, namespace);
+    const body = lease(found?.resourceVersion);
+    try {
+      const taken = await inTime((signal) => call(found === undefined ? "POST" : "PUT", signal, body));
+      return { taken: parseLease(taken), abandoned: found?.holder ? found.purpose : undefined };
+    } catch (error) {
+      if (isApiStatus(error, 409)) {
+        throw new UserError("busy", `${doing}: another run has just taken it`, { cause: error });
+      }
+      await unlessUserError(letGo()); // the answer may be all that was lost
+      throw error;
+    }
+  }
+
+  async function letGo(): Promise<void> {
+    await inTime(async (signal) => {
+      const ours = await findOurs(signal);
+      if (ours !== undefined) await put(emptied(), ours.resourceVersion, signal);
+    });
+  }
 
   /** Renews until released. An interrupted run still renews: it holds the lock until its cleaning up has ended. */
   async function keepRenewing(): Promise<void> {
-    let renewedAt = Date.now();
     while (true) {
       try {
         await pause(timing.renewMs, releasing.signal);
-        await replace(lease());
-        renewedAt = Date.now();
+        await renew();
       } catch (error) {
-        if (releasing.signal.aborted) return;
-        const taken = isApiStatus(error, 409) || isApiStatus(error, 404);
-        if (!taken && Date.now() - renewedAt < timing.durationMs) continue;
-        lost.abort(new UserError("busy", `lost the lock of namespace "${namespace}"`, { cause: error }));
-        return;
+        if (releasing.signal.aborted || lost.signal.aborted) return;
+        throw error;
       }
     }
+  }
+
+  /** @throws UserError `busy` when the lock is lost. A server that does not answer takes nothing from us until the lock has
+   *  run out. */
+  async function renew(): Promise<void> {
+    lost.signal.throwIfAborted();
+    try {
+      await replace(lease());
+      renewed = timesNow();
+    } catch (error) {
+      if (!isTaken(error) && sinceMs(renewed) < timing.durationMs) return;
+      lose(error);
+      throw lost.signal.reason;
+    }
+  }
+
+  function lose(cause: unknown): void {
+    lost.abort(new UserError("busy", `lost the lock of namespace "${namespace}"`, { cause }));
   }
 
   /** Replaces the lease that we hold. A conflict is not yet somebody else: an earlier PUT of ours may have arrived though
    *  its answer was lost. */
   async function replace(body: LeaseBody): Promise<void> {
+    await inTime(async (signal) => {
+      try {
+        resourceVersion = await put(body, resourceVersion, signal);
+      } catch (error) {
+        if (!isApiStatus(error, 409)) throw error;
+        const ours = await findOurs(signal);
+        if (ours === undefined) throw error;
+        resourceVersion = await put(body, ours.resourceVersion, signal);
+      }
+    });
+  }
+
+  /** @returns the new version. */
+  async function put(body: LeaseBody, version: string, signal: AbortSignal): Promise<string> {
+    const metadata = { ...body.metadata, resourceVersion: version };
+    return parseLease(await call("PUT", signal, { ...body, metadata })).resourceVersion;
+  }
+
+  async function findOurs(signal: AbortSignal): Promise<Lease | undefined> {
+    const found = await readLease(call, signal);
+    return found?.holder === request.holder && found.acquiredAt === acquiredAt.getTime() ? found : undefined;
+  }
+
+  async function inTime<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
     const signal = AbortSignal.timeout(timing.callMs);
-    const put = async (resourceVersion: string) =>
-      parseLease(await call("PUT", signal, { ...body, metadata: { ...body.metadata, resourceVersion } }));
     try {
-      current = await put(current.resourceVersion);
+      return await work(signal);
     } catch (error) {
       if (signal.aborted) throw new UserError("cluster", `${doing}: no answer in ${timing.callMs / 1000} s`);
-      if (!isApiStatus(error, 409)) throw error;
-      const found = await readLease(call, signal);
-      const isOurs = found?.holder === request.holder && found.acquiredAt === acquiredAt.getTime();
-      if (found === undefined || !isOurs) throw error;
-      current = await put(found.resourceVersion);
+      throw error;
     }
   }
+}
+
+interface Times {
+  readonly clockMs: number;
+  readonly steadyMs: number;
+}
+
+function timesNow(): Times {
+  return { clockMs: Date.now(), steadyMs: performance.now() };
+}
+
+/** The clock may be set back, and the steady one stands still while a machine sleeps: whichever says more. */
+function sinceMs({ clockMs, steadyMs }: Times): number {
+  const now = timesNow();
+  return Math.max(now.clockMs - clockMs, now.steadyMs - steadyMs);
+}
+
+/** True when the lease is somebody else's now, or gone. */
+function isTaken(error: unknown): boolean {
+  return isApiStatus(error, 409) || isApiStatus(error, 404);
+}
+
+/** For what is done on the way to another error, which is the one to be told. */
+async function unlessUserError(work: Promise<void>): Promise<void> {
+  try {
+    await work;
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error;
+  }
+}
+
+/** As `takeLock` would, and takes nothing.
+ *  @throws UserError `busy` when somebody holds the lock. */
+export async function refuseIfLocked(connection: Connection, namespace: string, signal: AbortSignal): Promise<void> {
+  const lease = await readLease(leaseCall(connection, namespace, "cannot read the lock"), signal);
+  if (lease !== undefined) refuseIfHeld(lease, namespace);
+}
+
+function leaseCall(connection: Connection, namespace: string, doing: string): LeaseCall {
+  const path = apiPath("apis", "coordination.k8s.io", "v1", "namespaces", namespace, "leases");
+  return (method, signal, body) =>
+    callApi(connection, { method, path: method === "POST" ? path : `${path}/${leaseName}`, body, doing, signal });
 }
 
 async function readLease(call: LeaseCall, signal: AbortSignal): Promise<Lease | undefined> {

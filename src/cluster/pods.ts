@@ -1,8 +1,7 @@
 /** From Kubernetes' JSON to the few facts of a pod that drivers need. The answer of an API server is outside data: every
  *  field is looked at before it is used. */
+import { type Fields, list, record, text } from "../base/json.ts";
 import type { Container, EnvironmentSource, Pod } from "./cluster.ts";
-
-type Json = Readonly<Record<string, unknown>>;
 
 /** @returns undefined for something that is no pod. */
 export function parsePod(value: unknown): Pod | undefined {
@@ -26,7 +25,7 @@ export function parsePod(value: unknown): Pod | undefined {
   };
 }
 
-function parseContainer(container: Json, ready: ReadonlyMap<string, boolean>): Container {
+function parseContainer(container: Fields, ready: ReadonlyMap<string, boolean>): Container {
   const name = text(container["name"]);
   return {
     name,
@@ -36,7 +35,7 @@ function parseContainer(container: Json, ready: ReadonlyMap<string, boolean>): C
   };
 }
 
-function sourceOf(variable: Json): EnvironmentSource {
+function sourceOf(variable: Fields): EnvironmentSource {
   const reference = record(record(variable["valueFrom"])["secretKeyRef"]);
   if (text(reference["name"]) !== "") return { secret: text(reference["name"]), key: text(reference["key"]) };
   if (variable["valueFrom"] !== undefined) return { other: true };
@@ -44,22 +43,10 @@ function sourceOf(variable: Json): EnvironmentSource {
 }
 
 /** A Deployment's pods belong to a ReplicaSet that is named after it, with the pod template's hash behind. */
-function ownerOf(metadata: Json, podName: string): string {
+function ownerOf(metadata: Fields, podName: string): string {
   const owner = list(metadata["ownerReferences"]).find((each) => each["controller"] === true);
   const name = text(owner?.["name"]);
   if (name === "") return podName;
   const hash = text(record(metadata["labels"])["pod-template-hash"]);
   return owner?.["kind"] === "ReplicaSet" && name.endsWith(`-${hash}`) ? name.slice(0, -hash.length - 1) : name;
-}
-
-export function record(value: unknown): Json {
-  return typeof value === "object" && value !== null && !Array.isArray(value) ? (value as Json) : {}; // checked: an object
-}
-
-export function list(value: unknown): readonly Json[] {
-  return Array.isArray(value) ? value.map(record) : [];
-}
-
-export function text(value: unknown): string {
-  return typeof value === "string" ? value : "";
 }

@@ -6,12 +6,10 @@ import { UserError } from "../base/errors.ts";
 import { apiPath, type Connection, pause } from "./api.ts";
 import type { Command, Execution, ExecutionResult, Target } from "./cluster.ts";
 import { type ExecSession, openExec } from "./exec.ts";
+import { redact } from "./redact.ts";
 import type { Liveness } from "./socket.ts";
 import { readWitness, type Witness } from "./witness.ts";
 import { wrapperScript } from "./wrapper.ts";
-
-/** A byte each 30 s keeps idle timeouts of the kubelet's streams away (four hours or five minutes, by distribution). */
-const heartbeatMs = 30_000;
 
 export interface RemoteOptions {
   readonly liveness: Liveness;
@@ -52,7 +50,7 @@ async function* run(
       liveness: options.liveness,
       probe: () => options.checkPod(signal).then(() => true),
     });
-    const feeding = feed(session, command, () => options.checkPod(signal), signal);
+    const feeding = feed(session, command, options, signal);
     const meter = new Meter();
     for await (const chunk of session.stdout) {
       meter.update(chunk);
@@ -107,14 +105,14 @@ function deadline(timeoutMs: number, target: Target): AbortSignal {
 async function feed(
   session: ExecSession,
   command: Command,
-  checkPod: () => Promise<void>,
+  { checkPod, liveness }: RemoteOptions,
   signal: AbortSignal,
 ): Promise<Error | undefined> {
   try {
-    await checkPod();
+    await checkPod(signal);
     await session.write(secretLines(command.secrets ?? {}));
     if (command.input !== undefined) await feedInput(session, command.input);
-    await beat(session, signal);
+    await beat(session, liveness.heartbeatMs, signal);
     return undefined;
   } catch (error) {
     if (session.over || signal.aborted) return undefined; // nobody reads any more: the status tells why
@@ -137,10 +135,11 @@ async function feedInput(session: ExecSession, input: NonNullable<Command["input
   }
 }
 
-async function beat(session: ExecSession, signal: AbortSignal): Promise<void> {
+async function beat(session: ExecSession, heartbeatMs: number, signal: AbortSignal): Promise<void> {
   while (!session.over) {
     await pause(heartbeatMs, signal);
-    if (!session.over) await session.write(Buffer.from("\n"));
+    // Not while output comes: see the head of socket.ts.
+    if (!session.over && session.quietMs >= heartbeatMs / 2) await session.beat();
   }
 }
 
@@ -167,20 +166,38 @@ interface Evidence {
 function judge(session: ExecSession, evidence: Evidence): ExecutionResult {
   const { command, arrived } = evidence;
   if (evidence.feedError !== undefined) throw evidence.feedError;
-  const { witness, words } = readWitness(session.stderr, evidence.nonce);
+  const { witness, words: said } = readWitness(session.stderr, evidence.nonce);
+  const words = redact(said, Object.values(command.secrets ?? {}));
   const status = session.status;
-  if (status === undefined) {
-    const soFar = `after ${arrived.bytes} bytes, before the command's result`;
-    throw new UserError("stream-lost", `the connection closed ${soFar}`, causeOf(words));
-  }
+  if (status === undefined) throw lostStatus(witness, arrived, words);
   const input = command.input?.digest;
   if (input !== undefined && witness?.received !== undefined && !sameDigest(witness.received, input)) {
     throw new UserError("stream-lost", `the pod received ${witness.received.bytes} of ${input.bytes} bytes`);
   }
-  if (!status.success) throw commandError(status.exitCode, status.message, words);
+  if (!status.success) {
+    if (status.exitCode === undefined && arrived.bytes > 0) {
+      throw new UserError(
+        "stream-lost",
+        `the server ended the command after ${arrived.bytes} bytes: ${status.message}`,
+      );
+    }
+    throw commandError(status.exitCode, status.message, words);
+  }
   if (witness === undefined) throw incomplete("the pod's own report is missing", words);
   if (witness.command !== 0) throw incomplete("the pod reports no successful end of the command", words);
   return { plain: plainDigest(witness, evidence, words), sent: arrived, stderr: words };
+}
+
+/** The pod's witness alone is no success: whoever swallows the status may swallow more. */
+function lostStatus(witness: Witness | undefined, arrived: Digest, words: string): UserError {
+  const isWhole = witness?.command === 0 && witness.sent !== undefined && sameDigest(witness.sent, arrived);
+  if (!isWhole) {
+    const message = `the connection closed after ${arrived.bytes} bytes, before the command's result`;
+    return new UserError("stream-lost", message, causeOf(words));
+  }
+  return new UserError("stream-lost", "the command has ended, but Kubernetes' word about it never came", {
+    hints: ["a proxy or gateway in front of the API server swallows it: go around it (--server, another context)"],
+  });
 }
 
 /** Checks the witness's counts and hashes against what arrived; gives the digest of the output before encoding. */

@@ -1,9 +1,14 @@
 /** One websocket to the API server that cannot end unnoticed: refused upgrades become errors with the server's words, a
- *  silent connection is found by pings, and reading stops while the consumer is behind. */
+ *  silent connection is found by pings, and reading stops while the consumer is behind.
+ *
+ *  Nothing is sent unasked while something may be on its way to us. When a command has ended, kubelet and API server close
+ *  behind its last bytes, which a slow reader has yet to get; whatever then arrives from us is answered by a reset, and those
+ *  bytes are gone (kubernetes#124571; seen with 1.34: the last 4 to 28 MB of a dump, at every attempt). So a ping waits for
+ *  silence, and while nobody reads, one message is taken now and then instead: that keeps idle timers quiet as well. */
 import type { IncomingMessage } from "node:http";
 import WebSocket from "ws";
-import { UserError } from "../base/errors.ts";
-import { type Connection, errorForStatus, readBody } from "./api.ts";
+import { outcomeOr, UserError } from "../base/errors.ts";
+import { type Connection, errorForStatus, isApiStatus, isPassingRefusal, readBody, withRetries } from "./api.ts";
 
 /** Times after which a connection counts as dead; the defaults are those of the design. */
 export interface Liveness {
@@ -15,9 +20,18 @@ export interface Liveness {
   readonly handshakeMs: number;
   /** For the server to close its side after the status has come. */
   readonly closeMs: number;
+  /** Between two bytes that say nothing on a command's stdin: pings do not count for the idle timeouts of the kubelet's
+   *  streams (four hours or five minutes, by distribution). */
+  readonly heartbeatMs: number;
 }
 
-export const defaultLiveness: Liveness = { pingMs: 10_000, silenceMs: 45_000, handshakeMs: 30_000, closeMs: 5_000 };
+export const defaultLiveness: Liveness = {
+  pingMs: 10_000,
+  silenceMs: 45_000,
+  handshakeMs: 30_000,
+  closeMs: 5_000,
+  heartbeatMs: 30_000,
+};
 
 /** Largest message we take; kubelet sends at most 32 KiB. */
 const maxMessageBytes = 4 * 1024 * 1024;
@@ -34,9 +48,14 @@ export class Socket {
   readonly #liveness: Liveness;
   readonly #probe: () => Promise<boolean>;
   readonly #timer: NodeJS.Timeout;
-  #heardAt = Date.now();
+  /** When there last was a sign of life; not by the clock, which may be set meanwhile. */
+  #heardAt = performance.now();
+  /** When something last came, or reading began again. */
+  #movedAt = performance.now();
   #sending = 0;
   #paused = false;
+  /** Reads one message although paused; it has not come yet. */
+  #sipping = false;
   #probing = false;
   #failure: Error | undefined;
 
@@ -50,6 +69,11 @@ export class Socket {
     socket.on("ping", () => this.#heard());
     socket.on("message", (data: Buffer, isBinary: boolean) => {
       this.#heard();
+      this.#movedAt = performance.now();
+      if (this.#sipping) {
+        this.#sipping = false;
+        socket.pause();
+      }
       if (isBinary) events.message(data);
       else this.fail(new UserError("stream-lost", "the server broke the protocol: it sent a text message"));
     });
@@ -66,8 +90,19 @@ export class Socket {
    *  @param events may be called before this resolves.
    *  @param probe asked when the other side is silent while our own data waits to be sent: is it alive all the same? A
    *    busy database that reads nothing for an hour also keeps the API server from answering pings.
-   *  @throws UserError `cluster`, `forbidden`, `credentials`, `not-found` when the upgrade is refused. */
+   *  @throws UserError `cluster`, `forbidden`, `credentials`, `storage-not-ready` (there is no such pod) when the upgrade is
+   *    refused, after some more attempts if that may help. */
   static async open(
+    connection: Connection,
+    request: { readonly path: string; readonly protocols: readonly string[]; readonly doing: string },
+    events: SocketEvents,
+    options: { readonly liveness: Liveness; readonly signal: AbortSignal; readonly probe: () => Promise<boolean> },
+  ): Promise<Socket> {
+    const attempt = () => Socket.#openOnce(connection, request, events, options);
+    return await withRetries(options.signal, isPassingRefusal, attempt);
+  }
+
+  static async #openOnce(
     connection: Connection,
     request: { readonly path: string; readonly protocols: readonly string[]; readonly doing: string },
     events: SocketEvents,
@@ -76,6 +111,8 @@ export class Socket {
     options.signal.throwIfAborted();
     const { url, options: tls } = await connection.requestOptions(request.path);
     options.signal.throwIfAborted();
+    const container = url.searchParams.get("container");
+    connection.onRequest?.(`GET ${url.pathname}${container === null ? "" : ` in container "${container}"`}`);
     return await new Promise<Socket>((resolve, reject) => {
       const socket = new WebSocket(url, [...request.protocols], {
         ...tls,
@@ -94,7 +131,7 @@ export class Socket {
       options.signal.addEventListener("abort", onAbort, { once: true });
       socket.on("unexpected-response", (_request, response: IncomingMessage) => {
         readBody(response, 64 * 1024)
-          .then((body) => fail(errorForStatus(response, body, request.doing)))
+          .then((body) => fail(refusalOf(errorForStatus(response, body, request.doing))))
           .catch(onError);
       });
       socket.once("error", onError);
@@ -112,14 +149,15 @@ export class Socket {
   }
 
   /** Sends one message; resolves when it has left this process, so that awaiting it is back-pressure.
+   *  @param isLife false for a message that a dead connection takes as well, because its buffers have room for it.
    *  @throws when the connection is gone. */
-  async send(message: Uint8Array): Promise<void> {
+  async send(message: Uint8Array, isLife = true): Promise<void> {
     this.#sending += 1;
     try {
       await new Promise<void>((resolve, reject) => {
         this.#socket.send(message, (error) => (error ? reject(error) : resolve()));
       });
-      this.#heard();
+      if (isLife) this.#heard();
     } finally {
       this.#sending -= 1;
     }
@@ -132,8 +170,15 @@ export class Socket {
 
   resume(): void {
     this.#paused = false;
+    this.#sipping = false;
     this.#heard();
+    this.#movedAt = performance.now();
     this.#socket.resume();
+  }
+
+  /** How long nothing has come although we read; 0 while we do not. */
+  get quietMs(): number {
+    return this.#paused ? 0 : performance.now() - this.#movedAt;
   }
 
   /** Ends the connection at once; `closed` is then called with this error. */
@@ -149,17 +194,21 @@ export class Socket {
   }
 
   #heard(): void {
-    this.#heardAt = Date.now();
+    this.#heardAt = performance.now();
   }
 
   #tick(): void {
     if (this.#socket.readyState !== WebSocket.OPEN) return;
     if (this.#paused) {
-      this.#heard(); // pongs wait unread behind data: silence is ours
-    } else if (Date.now() - this.#heardAt > this.#liveness.silenceMs) {
-      void this.#onSilence(); // never rejects
+      this.#heard(); // pongs would wait unread behind data: silence is ours
+      // Nothing has come since the last time, so nothing is on its way.
+      if (this.#sipping) this.#socket.ping();
+      this.#sipping = true;
+      this.#socket.resume();
+      return;
     }
-    this.#socket.ping();
+    if (performance.now() - this.#heardAt > this.#liveness.silenceMs) void this.#onSilence(); // never rejects
+    if (this.quietMs >= this.#liveness.pingMs / 2) this.#socket.ping();
   }
 
   async #onSilence(): Promise<void> {
@@ -172,6 +221,13 @@ export class Socket {
   }
 }
 
+/** What an API server's refusal means for a pod: it is not there; or, of a conflict, no lock of ours. */
+function refusalOf(error: UserError): UserError {
+  const { message, hints, cause } = error;
+  if (isApiStatus(error, 404)) return new UserError("storage-not-ready", message, { hints, cause });
+  return isApiStatus(error, 409) ? new UserError("cluster", message, { hints, cause }) : error;
+}
+
 function cannotOpen(doing: string, error: Error): UserError {
-  return new UserError("cluster", `${doing}: ${error.message}`, { cause: error });
+  return new UserError(outcomeOr("cluster", error), `${doing}: ${error.message}`, { cause: error });
 }

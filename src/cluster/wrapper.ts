@@ -7,10 +7,14 @@
  *  Nothing here may become an orphan that dies of a signal: in a database's container the server itself is process 1 and
  *  adopts it, and PostgreSQL takes the death of a child that it does not know for a crash of one of its own and restarts
  *  (seen with 15.18; postmaster.c, CleanupBackend). So only leaves of our process tree are ever killed: their parents are
- *  shells that wait for them, and go on to end by themselves. The tree is read from /proc with nothing but built-ins.
+ *  shells that wait for them, and go on to end by themselves; nor does the watchdog ever die while it sleeps, for a server that
+ *  is process 1 and waits for nobody would keep its sleep as a zombie; a signal may end its wait early, so it waits until
+ *  there is nothing left to wait for. The tree is read from /proc with nothing but built-ins.
  *  `hold` keeps a pipe open meanwhile, because the end of a cut input must not look like the end of a whole one.
- *  The watchdog waits for USR1, which says that the input has been read; its redirections are made by `exec`, because dash
- *  keeps copies of descriptors that are redirected on a compound command, and would hold pipes open. */
+ *  The watchdog waits for USR1, which says that the input has been read, and which would end it before it listens: on a busy node
+ *  that comes first (14 of 100 commands then outlived us), so its set of caught signals is looked at (USR1 is the tenth). Its
+ *  redirections are made by `exec`, because dash keeps copies of descriptors that are redirected on a compound command, and would
+ *  hold pipes open. */
 export const wrapperScript = `nonce=$1 length=$2 sha256=$3 decoder=$4 encoder=$5 body=$6
 shift 6
 exec 3<&0 5>&1 </dev/null
@@ -42,13 +46,33 @@ end_all() {
 hold() { for second in 1 2 3 4; do sleep 1; done; }
 (
   exec >/dev/null 2>&1 5>&-
-  go=
+  go= over=
+  trap 'go=1 over=1' TERM
   trap 'go=1' USR1
-  until [ "$go" ]; do sleep 1; done
+  until [ "$go" ]; do
+    sleep 1 &
+    nap=$!
+    wait "$nap" && nap=
+  done
+  [ -z "$nap" ] || kill "$nap"
+  while [ "$nap" ] && kill -0 "$nap"; do wait "$nap"; done
+  trap - TERM
+  [ -z "$over" ] || exit
   while read -r line <&3; do :; done
+  trap exit TERM
   end_all
 ) &
 watchdog=$!
+listens() {
+  while read -r field value; do
+    case $field$value in SigCgt:*[2367abef]??) return ;; esac
+  done 2>/dev/null <"/proc/$watchdog/status"
+  return 1
+}
+release() {
+  until listens; do [ -r "/proc/$watchdog/status" ] || return; done
+  kill -USR1 "$watchdog"
+}
 while IFS= read -r line <&3 && [ -n "$line" ]; do
   value=$(printf '%b.' "\${line#*=}")
   export "\${line%%=*}=\${value%.}"
@@ -65,7 +89,7 @@ measure() {
 receive() {
   got=$(head -c "$length" <&3 | measure 9>&7)
   echo "received $got" >&8
-  case $got in *"$sha256"*) kill -USR1 "$watchdog" ;; *) end_all; hold ;; esac
+  case $got in *"$sha256"*) release ;; *) end_all; hold ;; esac
 }
 decode() {
   if [ "$decoder" = gzip ]; then gzip -dc 3<&-; else cat 3<&-; fi
@@ -80,7 +104,7 @@ run() {
 report=$(
   {
     if [ "$length" = none ]; then
-      kill -USR1 "$watchdog"
+      release
       run "$@"
     else
       { receive; } 7>&1 | decode | run "$@"
@@ -102,7 +126,7 @@ report=$(
     }
   } 8>&1
 )
-{ kill -KILL "$watchdog"; wait "$watchdog"; } 2>/dev/null
+{ kill "$watchdog"; wait "$watchdog"; } 2>/dev/null
 report=$(echo $report) status=\${report##*status }
 printf '\\nkaa-backup %s %s\\n' "$nonce" "$report" >&2
 exit "\${status%% *}"

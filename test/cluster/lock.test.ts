@@ -6,24 +6,28 @@ import type { Connection } from "../../src/cluster/api.ts";
 import { takeLock } from "../../src/cluster/lock.ts";
 
 interface Stored {
-  readonly metadata: { resourceVersion: string };
+  readonly metadata: { resourceVersion: string; annotations?: Readonly<Record<string, string>> };
   readonly spec: { holderIdentity: string; acquireTime: string };
 }
 
 let server: Server;
 let lease: Stored | undefined;
 let version = 0;
-/** What happens to the next PUTs: stored but not answered, or neither. */
+/** What happens to the next calls that write: stored but not answered, or neither. */
 let next: ("lose-answer" | "refuse")[] = [];
+/** Called when one has arrived. */
+let onWrite: () => void;
 
 beforeEach(async () => {
   [lease, version, next] = [undefined, 0, []];
+  onWrite = () => {};
   server = createServer(async (request, response) => {
     let text = "";
     for await (const chunk of request) text += chunk;
     const answer = (status: number, body: unknown) => response.writeHead(status).end(JSON.stringify(body));
     if (request.method === "GET") return lease === undefined ? answer(404, {}) : answer(200, lease);
-    const fault = request.method === "PUT" ? next.shift() : undefined;
+    onWrite();
+    const fault = next.shift();
     if (fault === "refuse") return response.destroy();
     const body = JSON.parse(text) as Stored;
     const isStale = lease !== undefined && body.metadata.resourceVersion !== lease.metadata.resourceVersion;
@@ -54,6 +58,44 @@ const renewed = async (times: number) => {
   const from = version;
   await vi.waitFor(() => expect(version).toBeGreaterThanOrEqual(from + times), { timeout: 5000 });
 };
+
+test("a run that is told to stop while it takes the lock leaves none behind", async () => {
+  const interrupted = new AbortController();
+  onWrite = () => interrupted.abort(new Error("stopped"));
+  await expect(take(interrupted.signal)).rejects.toThrow("stopped");
+  expect(lease?.spec.holderIdentity).toBe("");
+});
+
+test("a lock that was taken although the answer was lost is given back", async () => {
+  next = ["lose-answer"];
+  await expect(take()).rejects.toMatchObject({ outcome: "cluster" });
+  expect(lease?.spec.holderIdentity).toBe("");
+});
+
+test("a lock that ran out is taken over, and tells what it was for; one that was released does not", async () => {
+  const first = await take();
+  expect(first.abandoned).toBeUndefined();
+  await first.release();
+  const second = await take();
+  expect(second.abandoned).toBeUndefined();
+  await second.release();
+  const spec = { holderIdentity: "host-2, process 2", acquireTime: new Date(0).toISOString() };
+  lease = { metadata: { resourceVersion: "9", annotations: { "kaa-backup/purpose": "create X" } }, spec };
+  const third = await take();
+  expect(third.abandoned).toBe("create X");
+  await third.release();
+});
+
+test("confirm() finds out at once that somebody else has the lock, and not from a server that is silent", async () => {
+  const lock = await take(undefined, 60_000);
+  await lock.confirm();
+  next = ["refuse"];
+  await lock.confirm();
+  const theirs = { holderIdentity: "host-2, process 2", acquireTime: new Date().toISOString() };
+  lease = { metadata: { resourceVersion: "theirs" }, spec: theirs };
+  await expect(lock.confirm()).rejects.toMatchObject({ outcome: "busy" });
+  expect(lock.lost.aborted).toBe(true);
+});
 
 test("an interrupted run keeps the lock while it cleans up, and then releases it", async () => {
   const interrupted = new AbortController();

@@ -1,33 +1,26 @@
 /** A scripted Kubernetes API server on loopback: real TLS, real websocket frames, and exec that really runs the command on
  *  this machine, in a session of its own as a container runtime would. Its point is to do wrong what a test tells it. */
-import { type ChildProcess, spawn } from "node:child_process";
+import type { ChildProcess } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from "node:http";
 import { createServer } from "node:https";
 import type { AddressInfo, Socket } from "node:net";
-import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type WebSocket, WebSocketServer } from "ws";
+import { type Answer, answerExec, type Cut } from "./api-answer.ts";
+import { type ExecFault, endGroup, runExec } from "./api-exec.ts";
+import { type ForwardFault, runForward } from "./api-forward.ts";
 import { certificateFor } from "./certificate.ts";
 
-/** What goes wrong with one exec. `afterBytes` counts standard output as sent to the client. */
-export type ExecFault =
-  | {
-      readonly kind: "reset" | "close" | "silence" | "early-success" | "flip" | "duplicate" | "swap";
-      readonly afterBytes: number;
-    }
-  | {
-      readonly kind:
-        | "no-status"
-        | "bad-status"
-        | "lose-last-frame"
-        | "status-first"
-        | "endless-status"
-        | "text"
-        | "channel-7";
-    }
-  | { readonly kind: "refuse"; readonly status: number; readonly body: string }
-  | { readonly kind: "protocol"; readonly name: string };
+export type { ExecFault } from "./api-exec.ts";
+export type { ForwardFault } from "./api-forward.ts";
+
+/** What goes wrong with one request that is no websocket. */
+export type RequestFault =
+  | "reset"
+  | "hang"
+  | { readonly status: number; readonly body: string; readonly headers?: Readonly<Record<string, string>> };
 
 export interface FakePod {
   readonly namespace: string;
@@ -36,78 +29,120 @@ export interface FakePod {
   /** Environment of commands in it; PATH too. */
   readonly env: Readonly<Record<string, string>>;
   readonly containerEnv?: readonly string[];
+  /** Default: one, "main". */
+  readonly containers?: readonly string[];
+  /** Default: true. */
+  readonly ready?: boolean;
+  /** Default: "Running". */
+  readonly phase?: string;
+  readonly annotations?: Readonly<Record<string, string>>;
+  /** Answers commands in place of a process. */
+  readonly answer?: Answer;
   /** Real ports on loopback by the pod's port. */
   readonly ports?: Readonly<Record<number, number>>;
 }
 
-const frameBytes = 32 * 1024;
+export interface FakeCertificate {
+  readonly key: string;
+  readonly cert: string;
+  /** What the kubeconfig trusts, when it is another. */
+  readonly trusted?: string;
+}
 
 export class FakeApiServer {
-  readonly requests: { readonly method: string; readonly url: string }[] = [];
+  readonly requests: { readonly method: string; readonly url: string; readonly headers: IncomingHttpHeaders }[] = [];
   readonly children = new Set<ChildProcess>();
   readonly folder = mkdtempSync(join(tmpdir(), "kaa-api-"));
   /** Asked for each exec, in order of arrival. */
   execFault: (argv: readonly string[]) => ExecFault | undefined = () => undefined;
+  forwardFault: (port: number) => ForwardFault | undefined = () => undefined;
+  requestFault: (method: string, path: string) => RequestFault | undefined = () => undefined;
+  /** Asked for each command that a function answers, in order of arrival. */
+  execCut: (argv: readonly string[]) => Cut | undefined = () => undefined;
+  /** Called at each request and each frame of a command that a function answers. */
+  onEvent: () => void = () => undefined;
+  /** Messages and pings that came from clients whose command had ended. */
+  sentTooLate = 0;
+  /** A load balancer or kubelet that cuts a websocket after so long without anything, or without data: pings do not count. */
+  idleCut: { readonly afterMs: number; readonly counts: "everything" | "data" } | undefined;
   /** Protocols that the server speaks. */
   protocols: readonly string[] = ["v5.channel.k8s.io", "v4.channel.k8s.io"];
+  /** Of every pod. */
   uid = "11111111-1111-1111-1111-111111111111";
+  /** "create pods/exec": what a review of rights says no to. Requests themselves are not refused by it. */
+  readonly deniedRights = new Set<string>();
+  /** What else a namespace has: by "kind/name". */
+  readonly objects = new Map<string, { readonly metadata: { readonly namespace: string } }>();
   leases = new Map<string, { resourceVersion: number; body: Record<string, unknown> }>();
-  #pods: readonly FakePod[];
+  pods: readonly FakePod[];
+  readonly #forwarded = new Set<WebSocket>();
   #server: ReturnType<typeof createServer> | undefined;
   #sockets = new Set<Socket>();
+  #port = 0;
 
   constructor(pods: readonly FakePod[]) {
-    this.#pods = pods;
+    this.pods = pods;
   }
 
   /** Starts listening. The caller must `stop()`. */
-  async start(): Promise<void> {
-    const certificate = certificateFor("fake", "IP:127.0.0.1");
-    const cert = join(this.folder, "cert.pem");
-    writeFileSync(cert, certificate.cert);
-    this.#server = createServer(certificate, (request, response) => {
-      const chunks: Buffer[] = [];
-      request.on("data", (chunk: Buffer) => chunks.push(chunk));
-      request.on("end", () => {
-        this.requests.push({ method: request.method ?? "", url: request.url ?? "" });
-        const text = Buffer.concat(chunks).toString("utf8");
-        const [status, body] = this.#answer(
-          request.method ?? "GET",
-          new URL(request.url ?? "/", "https://x"),
-          text === "" ? undefined : JSON.parse(text),
-        );
-        response.writeHead(status, { "content-type": "application/json" }).end(JSON.stringify(body));
-      });
-    });
+  async start(
+    certificate: FakeCertificate = certificateFor("fake", "IP:127.0.0.1"),
+    token = "fake-token",
+  ): Promise<void> {
+    const trusted = join(this.folder, "cert.pem");
+    writeFileSync(trusted, certificate.trusted ?? certificate.cert);
+    this.#server = createServer(certificate, (request, response) => void this.#serve(request, response));
     this.#server.on("connection", (socket: Socket) => {
       this.#sockets.add(socket);
+      socket.on("error", () => {});
       socket.on("close", () => this.#sockets.delete(socket));
     });
     this.#server.on("upgrade", (request, socket, head) => this.#upgrade(request, socket as Socket, head));
-    await new Promise<void>((resolve) => this.#server?.listen(0, "127.0.0.1", resolve));
-    const { port } = this.#server.address() as AddressInfo;
+    await this.listen();
+    const cluster = { server: this.url, "certificate-authority": trusted };
     writeFileSync(
       this.kubeconfig,
       JSON.stringify({
         apiVersion: "v1",
         kind: "Config",
         "current-context": "fake",
-        clusters: [{ name: "fake", cluster: { server: `https://127.0.0.1:${port}`, "certificate-authority": cert } }],
-        users: [{ name: "fake", user: { token: "fake-token" } }],
-        contexts: [{ name: "fake", context: { cluster: "fake", user: "fake", namespace: this.#pods[0]?.namespace } }],
+        clusters: [{ name: "fake", cluster }],
+        users: [{ name: "fake", user: { token } }],
+        contexts: [{ name: "fake", context: { cluster: "fake", user: "fake", namespace: this.pods[0]?.namespace } }],
       }),
     );
+  }
+
+  get url(): string {
+    return `https://127.0.0.1:${this.#port}`;
   }
 
   get kubeconfig(): string {
     return join(this.folder, "kubeconfig");
   }
 
-  /** Ends everything, children too. */
-  async stop(): Promise<void> {
-    for (const child of this.children) if (child.pid !== undefined) killGroup(child.pid);
+  /** Listens where it listened before, if it did. */
+  async listen(): Promise<void> {
+    await new Promise<void>((resolve) => this.#server?.listen(this.#port, "127.0.0.1", resolve));
+    const address = this.#server?.address() as AddressInfo; // it listens on TCP
+    this.#port = address.port;
+  }
+
+  /** Goes away as a server that is stopped: every connection breaks, no new one is taken. */
+  async close(): Promise<void> {
     for (const socket of this.#sockets) socket.destroy();
     await new Promise((resolve) => this.#server?.close(resolve));
+  }
+
+  /** Cuts every forwarded connection that is open now. */
+  cutForwards(): void {
+    for (const client of this.#forwarded) client.terminate();
+  }
+
+  /** Ends everything, children too. */
+  async stop(): Promise<void> {
+    for (const child of this.children) endGroup(child);
+    await this.close();
     rmSync(this.folder, { recursive: true });
   }
 
@@ -123,23 +158,76 @@ export class FakeApiServer {
     return true;
   }
 
-  #answer(method: string, url: URL, body: unknown): [number, object] {
+  async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    let text = "";
+    try {
+      for await (const chunk of request) text += String(chunk);
+    } catch {
+      return; // the client went away
+    }
+    const [method, path] = [request.method ?? "GET", request.url ?? "/"];
+    this.requests.push({ method, url: path, headers: request.headers });
+    this.onEvent();
+    const fault = this.requestFault(method, path);
+    if (fault === "hang") return;
+    if (fault === "reset") request.socket.destroy();
+    else if (fault !== undefined) response.writeHead(fault.status, fault.headers ?? {}).end(fault.body);
+    else {
+      const [status, body] = this.#answer(method, new URL(path, "https://x"), text === "" ? {} : JSON.parse(text));
+      response.writeHead(status, { "content-type": "application/json" }).end(JSON.stringify(body));
+    }
+  }
+
+  #answer(method: string, url: URL, body: Record<string, unknown>): [number, object] {
     const parts = url.pathname.split("/").slice(1).map(decodeURIComponent);
     if (url.pathname === "/version") return [200, { gitVersion: "v1.34.4" }];
+    if (url.pathname.endsWith("/selfsubjectaccessreviews")) return this.#review(body);
     const lease = /^\/apis\/coordination.k8s.io\/v1\/namespaces\/([^/]+)\/leases/.exec(url.pathname)?.[1];
-    if (lease !== undefined) return this.#lease(method, lease, body as Record<string, unknown>);
+    if (lease !== undefined) return this.#lease(method, lease, body);
+    const plain = /\/namespaces\/([^/]+)\/(cronjobs|jobs|configmaps)(?:\/([^/]+))?$/.exec(url.pathname);
+    if (method === "GET" && plain !== null) return this.#object(plain[1] ?? "", plain[2] ?? "", plain[3]);
+    if (url.pathname === "/api/v1/namespaces") {
+      const names = new Set(this.pods.map((pod) => pod.namespace));
+      return [200, { items: [...names].map((each) => ({ metadata: { name: each } })) }];
+    }
     const [, , , namespace, kind, name] = parts;
-    const pods = this.#pods.filter((pod) => pod.namespace === namespace);
+    const pods = this.pods.filter((pod) => pod.namespace === namespace);
     if (kind === undefined && parts[2] === "namespaces")
       return pods.length > 0 ? [200, {}] : notFound(`namespaces "${namespace}"`);
-    if (kind === "pods" && name === undefined) return [200, { metadata: {}, items: pods.map((pod) => this.#pod(pod)) }];
+    if (kind === "pods" && name === undefined) return [200, this.#page(pods, url.searchParams)];
     const pod = pods.find((each) => each.name === name);
     return kind === "pods" && pod !== undefined ? [200, this.#pod(pod)] : notFound(url.pathname);
+  }
+
+  /** Labels are not looked at. */
+  #object(namespace: string, kind: string, name: string | undefined): [number, object] {
+    const here = [...this.objects].filter(([, { metadata }]) => metadata.namespace === namespace);
+    if (name === undefined)
+      return [
+        200,
+        { metadata: {}, items: here.flatMap(([key, object]) => (key.startsWith(`${kind}/`) ? [object] : [])) },
+      ];
+    const [, found] = here.find(([key]) => key === `${kind}/${name}`) ?? [];
+    return found === undefined ? notFound(`${kind} "${name}"`) : [200, found];
+  }
+
+  #page(pods: readonly FakePod[], query: URLSearchParams): object {
+    const [from, limit] = [Number(query.get("continue") ?? 0), Number(query.get("limit") ?? pods.length)];
+    const next = from + limit < pods.length ? { continue: String(from + limit) } : {};
+    return { metadata: next, items: pods.slice(from, from + limit).map((pod) => this.#pod(pod)) };
+  }
+
+  #review(body: Record<string, unknown>): [number, object] {
+    const { resourceAttributes } = body["spec"] as { resourceAttributes: Record<string, string> };
+    const { verb, resource, subresource } = resourceAttributes;
+    const right = `${verb} ${resource}${subresource === undefined ? "" : `/${subresource}`}`;
+    return [201, { status: { allowed: !this.deniedRights.has(right) } }];
   }
 
   #lease(method: string, namespace: string, body: Record<string, unknown>): [number, object] {
     const known = this.leases.get(namespace);
     if (method === "GET") return known === undefined ? notFound("lease") : [200, known.body];
+    if (method === "PUT" && known === undefined) return notFound("lease");
     const given = (body["metadata"] as { resourceVersion?: string }).resourceVersion;
     const conflict = method === "POST" ? known !== undefined : String(known?.resourceVersion) !== given;
     if (conflict) return [409, { kind: "Status", message: "the object has been modified" }];
@@ -150,39 +238,44 @@ export class FakeApiServer {
   }
 
   #pod(pod: FakePod): object {
+    const ready = pod.ready ?? true;
+    const names = pod.containers ?? ["main"];
+    const env = (pod.containerEnv ?? []).map((name) => ({ name, value: "x" }));
     return {
       metadata: {
         name: pod.name,
         namespace: pod.namespace,
         uid: this.uid,
         labels: pod.labels,
-        ownerReferences: [{ controller: true, kind: "StatefulSet", name: pod.name.replace(/-0$/, "") }],
+        annotations: pod.annotations ?? {},
+        ownerReferences: [{ controller: true, kind: "StatefulSet", name: pod.name.replace(/-\d+$/, "") }],
       },
-      spec: { containers: [{ name: "main", env: (pod.containerEnv ?? []).map((name) => ({ name, value: "x" })) }] },
+      spec: { containers: names.map((name) => ({ name, env })) },
       status: {
-        phase: "Running",
-        conditions: [{ type: "Ready", status: "True" }],
-        containerStatuses: [{ name: "main", ready: true }],
+        phase: pod.phase ?? "Running",
+        conditions: [{ type: "Ready", status: ready ? "True" : "False" }],
+        containerStatuses: names.map((name) => ({ name, ready })),
       },
     };
   }
 
-  #upgrade(request: import("node:http").IncomingMessage, socket: Socket, head: Buffer): void {
+  #upgrade(request: IncomingMessage, socket: Socket, head: Buffer): void {
     const url = new URL(request.url ?? "/", "https://x");
-    this.requests.push({ method: "UPGRADE", url: request.url ?? "" });
-    const pod = this.#pods.find((each) => url.pathname.includes(`/namespaces/${each.namespace}/pods/${each.name}/`));
+    this.requests.push({ method: "UPGRADE", url: request.url ?? "", headers: request.headers });
+    this.onEvent();
+    const pod = this.pods.find((each) => url.pathname.includes(`/namespaces/${each.namespace}/pods/${each.name}/`));
     const argv = url.searchParams.getAll("command");
-    const fault = url.pathname.endsWith("/exec") ? this.execFault(argv) : undefined;
-    if (fault?.kind === "refuse" || pod === undefined) {
-      const { status, body } =
-        fault?.kind === "refuse" ? fault : { status: 404, body: '{"kind":"Status","message":"no such pod"}' };
-      socket.end(
-        `HTTP/1.1 ${status} Refused\r\ncontent-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,
-      );
+    const port = Number(url.searchParams.get("ports"));
+    const isExec = url.pathname.endsWith("/exec");
+    const exec = isExec ? this.execFault(argv) : undefined;
+    const forward = isExec ? undefined : this.forwardFault(port);
+    const refusal = [exec, forward].find((each) => each?.kind === "refuse");
+    if (refusal?.kind === "refuse" || pod === undefined) {
+      refuseUpgrade(socket, refusal ?? { status: 404, body: '{"kind":"Status","message":"no such pod"}' });
       return;
     }
     const handleProtocols = (offered: Set<string>) => {
-      if (fault?.kind === "protocol") return fault.name === "" ? false : fault.name;
+      if (exec?.kind === "protocol") return exec.name === "" ? false : exec.name;
       return [...offered].find((each) => this.protocols.includes(each)) ?? false;
     };
     new WebSocketServer({ noServer: true, handleProtocols, maxPayload: 1 << 30 }).handleUpgrade(
@@ -190,144 +283,53 @@ export class FakeApiServer {
       socket,
       head,
       (client) => {
-        if (url.pathname.endsWith("/portforward")) forward(client, pod, Number(url.searchParams.get("ports")));
-        else this.#exec(client, socket, pod, argv, fault);
+        if (this.idleCut !== undefined) cutWhenIdle(client, socket, this.idleCut);
+        if (isExec && pod.answer !== undefined)
+          answerExec({ client, socket }, argv, pod.answer, { cut: this.execCut(argv), onFrame: this.onEvent });
+        else if (isExec)
+          runExec(
+            { client, socket, onLate: () => (this.sentTooLate += 1) },
+            { argv, env: { ...basicEnvironment, ...pod.env } },
+            this.children,
+            exec,
+          );
+        else {
+          this.#forwarded.add(client);
+          client.on("close", () => this.#forwarded.delete(client));
+          runForward(client, { port, real: pod.ports?.[port] }, forward);
+        }
       },
     );
   }
-
-  #exec(client: WebSocket, socket: Socket, pod: FakePod, argv: readonly string[], fault: ExecFault | undefined): void {
-    const [file = "false", ...args] = argv;
-    // detached: a session of its own, as runc gives an exec
-    const child = spawn(file, args, { env: { PATH: process.env["PATH"], ...pod.env }, detached: true, stdio: "pipe" });
-    this.children.add(child);
-    child.stdin.on("error", () => {});
-    let sent = 0;
-    let silent = false;
-    let held: Buffer | undefined;
-    const deliver = (frame: Buffer) => {
-      if (!silent && client.readyState === client.OPEN) client.send(frame);
-    };
-    const status = (code: number | null) =>
-      code === 0
-        ? { metadata: {}, status: "Success" }
-        : {
-            metadata: {},
-            status: "Failure",
-            message: `command terminated with exit code ${code}`,
-            reason: "NonZeroExitCode",
-            details: { causes: [{ reason: "ExitCode", message: String(code ?? 137) }] },
-          };
-    const strike = (frame: Buffer): boolean => {
-      if (fault === undefined || !("afterBytes" in fault) || sent < fault.afterBytes) return false;
-      const now = fault;
-      fault = undefined;
-      if (now.kind === "reset") socket.destroy();
-      else if (now.kind === "close") client.close(1000);
-      else if (now.kind === "silence") {
-        silent = true;
-        socket.pause(); // nor are pings answered
-      } else if (now.kind === "early-success") {
-        deliver(Buffer.concat([Buffer.from([3]), Buffer.from(JSON.stringify(status(0)))]));
-        client.close(1000);
-        silent = true;
-      } else if (now.kind === "flip") {
-        frame[frame.byteLength - 1] = (frame[frame.byteLength - 1] ?? 0) ^ 1;
-        deliver(frame);
-      } else if (now.kind === "duplicate") {
-        deliver(frame);
-        deliver(frame);
-      } else held = frame; // swap: sent after the next one
-      return true;
-    };
-    const pump = (channel: number, stream: NodeJS.ReadableStream) => {
-      stream.on("data", (chunk: Buffer) => {
-        for (let start = 0; start < chunk.byteLength; start += frameBytes) {
-          const frame = Buffer.concat([Buffer.from([channel]), chunk.subarray(start, start + frameBytes)]);
-          if (channel === 1 && strike(frame)) continue;
-          deliver(frame);
-          if (channel === 1) sent += frame.byteLength - 1;
-          if (channel === 1 && held !== undefined) {
-            deliver(held);
-            held = undefined;
-          }
-        }
-        if (client.bufferedAmount > 1 << 20) {
-          stream.pause();
-          const timer = setInterval(() => {
-            if (client.bufferedAmount > 1 << 18 && client.readyState === client.OPEN) return;
-            clearInterval(timer);
-            stream.resume();
-          }, 5);
-        }
-      });
-    };
-    const kind = fault?.kind;
-    if (kind === "text") client.send("hello");
-    if (kind === "channel-7") client.send(Buffer.from([7, 1, 2]));
-    if (kind === "endless-status")
-      for (let n = 0; n < 64; n++) client.send(Buffer.concat([Buffer.from([3]), Buffer.alloc(8192, "{")]));
-    if (kind === "lose-last-frame") {
-      const frames: Buffer[] = [];
-      child.stdout.on("data", (chunk: Buffer) => frames.push(chunk));
-      child.stdout.on("end", () => {
-        for (const chunk of frames.slice(0, -1)) deliver(Buffer.concat([Buffer.from([1]), chunk]));
-      });
-    } else pump(1, child.stdout);
-    pump(2, child.stderr);
-    client.on("message", (message: Buffer) => {
-      if (message[0] === 0 && !child.stdin.write(message.subarray(1))) {
-        socket.pause();
-        child.stdin.once("drain", () => socket.resume());
-      } else if (message[0] === 255) child.stdin.end();
-    });
-    client.on("close", () => child.stdin.end());
-    client.on("error", () => {});
-    child.on("close", (code) => {
-      this.children.delete(child);
-      if (held !== undefined) deliver(held);
-      if (kind === "no-status") client.close(1000);
-      else if (kind === "bad-status") {
-        deliver(Buffer.concat([Buffer.from([3]), Buffer.from("not json")]));
-        client.close(1000);
-      } else if (!silent) {
-        deliver(Buffer.concat([Buffer.from([3]), Buffer.from(JSON.stringify(status(code)))]));
-        client.close(1000);
-      }
-    });
-  }
 }
 
-function forward(client: WebSocket, pod: FakePod, port: number): void {
-  const portBytes = Buffer.from([port & 255, port >> 8]);
-  for (const channel of [0, 1]) client.send(Buffer.concat([Buffer.from([channel]), portBytes]));
-  const real = pod.ports?.[port];
-  const refuse = () =>
-    client.send(
-      Buffer.concat([Buffer.from([1]), Buffer.from(`dial tcp 127.0.0.1:${port}: connect: connection refused`)]),
-    );
-  if (real === undefined) {
-    refuse();
-    return;
-  }
-  const upstream = connect(real, "127.0.0.1");
-  upstream.on("data", (chunk) => client.send(Buffer.concat([Buffer.from([0]), chunk])));
-  upstream.on("error", refuse);
-  upstream.on("close", () => client.close(1000));
-  client.on("message", (message: Buffer) => {
-    if (message[0] === 0) upstream.write(message.subarray(1));
-  });
-  client.on("close", () => upstream.destroy());
+const basicEnvironment = { PATH: process.env["PATH"] };
+
+function refuseUpgrade(
+  socket: Socket,
+  refusal: { readonly status: number; readonly body: string; readonly headers?: Readonly<Record<string, string>> },
+): void {
+  const headers = { "content-length": Buffer.byteLength(refusal.body), connection: "close", ...refusal.headers };
+  const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`);
+  socket.end(`HTTP/1.1 ${refusal.status} Refused\r\n${lines.join("")}\r\n${refusal.body}`);
+}
+
+function cutWhenIdle(
+  client: WebSocket,
+  socket: Socket,
+  { afterMs, counts }: { readonly afterMs: number; readonly counts: "everything" | "data" },
+): void {
+  const cut = () => socket.destroy();
+  let timer = setTimeout(cut, afterMs);
+  const heard = () => {
+    clearTimeout(timer);
+    timer = setTimeout(cut, afterMs);
+  };
+  client.on("message", heard);
+  if (counts === "everything") client.on("ping", heard);
+  client.on("close", () => clearTimeout(timer));
 }
 
 function notFound(what: string): [number, object] {
   return [404, { kind: "Status", message: `${what} not found` }];
-}
-
-function killGroup(pid: number): void {
-  try {
-    process.kill(-pid, "SIGKILL");
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== "ESRCH") throw error;
-  }
 }

@@ -28,6 +28,8 @@ export interface Buckets {
   readonly account: string;
   readonly region: string;
   readonly pageSize: number;
+  /** By how much its clock is ahead of this machine's. */
+  clockAheadMs: number;
   create(name: string): FakeBucket;
 }
 
@@ -93,9 +95,9 @@ const handlers = {
   },
 } satisfies Record<string, Handler>;
 
-export type Operation = keyof typeof handlers | "CreateBucket";
+export type Operation = keyof typeof handlers | "CreateBucket" | "ListBuckets";
 
-export function operationOf(method: string, key: string, query: URLSearchParams): Operation {
+export function operationOf(method: string, bucket: string, key: string, query: URLSearchParams): Operation {
   const ofBucket: Record<string, Operation | undefined> = {
     HEAD: "HeadBucket",
     PUT: query.has("publicAccessBlock")
@@ -105,6 +107,7 @@ export function operationOf(method: string, key: string, query: URLSearchParams)
         : "CreateBucket",
     GET: query.has("uploads") ? "ListMultipartUploads" : query.get("list-type") === "2" ? "ListObjectsV2" : undefined,
   };
+  const ofService: Record<string, Operation | undefined> = { GET: "ListBuckets" };
   const inUpload = query.has("uploadId");
   const ofObject: Record<string, Operation | undefined> = {
     HEAD: "HeadObject",
@@ -113,15 +116,16 @@ export function operationOf(method: string, key: string, query: URLSearchParams)
     POST: inUpload ? "CompleteMultipartUpload" : query.has("uploads") ? "CreateMultipartUpload" : undefined,
     DELETE: inUpload ? "AbortMultipartUpload" : "DeleteObject",
   };
-  const operation = (key === "" ? ofBucket : ofObject)[method];
+  const operation = (bucket === "" ? ofService : key === "" ? ofBucket : ofObject)[method];
   if (operation === undefined) throw new S3Error(405, "MethodNotAllowed");
   return operation;
 }
 
 /** @throws S3Error */
 export function perform(request: FakeRequest, buckets: Buckets): FakeAnswer {
-  requireSigned(request);
+  requireSigned(request, buckets);
   if (request.operation === "CreateBucket") return createBucket(request, buckets);
+  if (request.operation === "ListBuckets") return listBuckets(request, buckets);
   const bucket = buckets.all.get(request.bucket);
   if (bucket === undefined) throw new S3Error(404, "NoSuchBucket");
   const expectedOwner = request.headers["x-amz-expected-bucket-owner"];
@@ -131,7 +135,7 @@ export function perform(request: FakeRequest, buckets: Buckets): FakeAnswer {
 }
 
 /** Not the signature itself, but that there is one, over these bytes, and of now. */
-function requireSigned({ headers, body }: FakeRequest): void {
+function requireSigned({ headers, body }: FakeRequest, { clockAheadMs }: Buckets): void {
   const authorization = headers["authorization"] ?? "";
   const form =
     /^AWS4-HMAC-SHA256 Credential=[^/]+\/\d{8}\/[a-z0-9-]+\/s3\/aws4_request, SignedHeaders=\S*host;\S+, Signature=[0-9a-f]{64}$/;
@@ -141,7 +145,8 @@ function requireSigned({ headers, body }: FakeRequest): void {
   const actual = createHash("sha256").update(body).digest("hex");
   if (hash !== "UNSIGNED-PAYLOAD" && hash !== actual) throw new S3Error(400, "XAmzContentSHA256Mismatch");
   const date = (headers["x-amz-date"] ?? "").replace(/^(....)(..)(..T..)(..)(..Z)$/, "$1-$2-$3:$4:$5");
-  if (!(Math.abs(Date.now() - Date.parse(date)) < 15 * 60_000)) throw new S3Error(403, "RequestTimeTooSkewed");
+  if (!(Math.abs(Date.now() + clockAheadMs - Date.parse(date)) < 15 * 60_000))
+    throw new S3Error(403, "RequestTimeTooSkewed");
 }
 
 function createBucket({ bucket: name, body }: FakeRequest, buckets: Buckets): FakeAnswer {
@@ -196,6 +201,19 @@ function headersOf(request: FakeRequest, version: FakeVersion): Record<string, s
     "x-amz-restore": version.restore,
     ...Object.fromEntries(metadata),
   });
+}
+
+/** In pages, as AWS does when a prefix is asked for. */
+function listBuckets({ query }: FakeRequest, { all, account, pageSize }: Buckets): FakeAnswer {
+  const after = query.get("continuation-token") ?? "";
+  const rest = [...all]
+    .filter(([name, { owner }]) => owner === account && name.startsWith(query.get("prefix") ?? "") && name > after)
+    .map(([name]) => name)
+    .sort();
+  const page = rest.slice(0, pageSize);
+  const token = rest.length > page.length ? `<ContinuationToken>${page.at(-1)}</ContinuationToken>` : "";
+  const lines = page.map((name) => `<Bucket><Name>${name}</Name></Bucket>`);
+  return xml("ListAllMyBucketsResult", `<Buckets>${lines.join("")}</Buckets>${token}`);
 }
 
 function listObjects({ query }: FakeRequest, bucket: FakeBucket, { pageSize }: Buckets): FakeAnswer {

@@ -31,6 +31,7 @@ export interface Fault {
 }
 
 export interface LoggedRequest {
+  readonly bucket: string;
   readonly operation: Operation;
   readonly key: string;
   readonly query: URLSearchParams;
@@ -42,6 +43,8 @@ export class FakeS3 {
   readonly log: LoggedRequest[] = [];
   readonly buckets: Buckets;
   readonly account = "111122223333";
+  /** Called when a request has arrived, before it is answered. */
+  onRequest: () => void = () => undefined;
   #faults: { readonly fault: Fault; seen: number }[] = [];
   readonly #options: FakeOptions;
   readonly #server = createServer((request, response) => void this.#serve(request, response));
@@ -55,6 +58,7 @@ export class FakeS3 {
       account: this.account,
       region: "us-east-1",
       pageSize: options.pageSize ?? 1000,
+      clockAheadMs: 0,
       create: (name) => {
         const bucket = new FakeBucket(this.account, options);
         all.set(name, bucket);
@@ -101,16 +105,17 @@ export class FakeS3 {
       const logged: LoggedRequest = { ...request, status: "gone" };
       this.log.push(logged);
       request.body = await this.#readBody(incoming);
+      this.onRequest();
       const answer = await this.#answer(request);
       logged.status = typeof answer === "string" ? answer : answer.status;
       if (answer === "hang") return;
       if (answer === "reset") incoming.socket.resetAndDestroy();
-      else send(response, request.method, answer);
+      else send(response, request.method, this.#dated(answer));
     } catch (error) {
       // The client went away in mid-request.
       if (incoming.destroyed || incoming.socket.destroyed) return;
       const known = error instanceof S3Error ? error : new S3Error(500, "InternalError", String(error));
-      send(response, incoming.method ?? "", asAnswer(known));
+      send(response, incoming.method ?? "", this.#dated(asAnswer(known)));
     }
   }
 
@@ -131,6 +136,11 @@ export class FakeS3 {
       if (entry.seen >= nth && entry.seen < nth + times) action ??= entry.fault.action;
     }
     return action === undefined ? run() : await action(run, request);
+  }
+
+  #dated(given: FakeAnswer): FakeAnswer {
+    const date = new Date(Date.now() + this.buckets.clockAheadMs).toUTCString();
+    return { ...given, headers: { date, ...given.headers } };
   }
 
   async #readBody(incoming: IncomingMessage): Promise<Buffer> {
@@ -192,7 +202,15 @@ function parse(incoming: IncomingMessage): FakeRequest {
   const key = rest.join("/");
   const query = url.searchParams;
   const headers = incoming.headers as Record<string, string | undefined>; // of the headers used here none is repeated
-  return { operation: operationOf(method, key, query), method, bucket, key, query, headers, body: Buffer.alloc(0) };
+  return {
+    operation: operationOf(method, bucket, key, query),
+    method,
+    bucket,
+    key,
+    query,
+    headers,
+    body: Buffer.alloc(0),
+  };
 }
 
 function send(response: ServerResponse, method: string, given: FakeAnswer): void {

@@ -1,6 +1,6 @@
 /** A cluster in which a function answers for each script that a driver runs: what a driver asks for, and in which state. */
 import { digestOf } from "../../src/base/bytes.ts";
-import type { Cluster, Command, Execution, Pod } from "../../src/cluster/cluster.ts";
+import type { Cluster, Command, Execution, Lock, Pod } from "../../src/cluster/cluster.ts";
 import type { Backup, BackupStream, Context, Instance } from "../../src/drivers/driver.ts";
 
 /** @returns the script's output; may throw. */
@@ -59,3 +59,11 @@ export function backupOf(facts: Backup["facts"], streams: Readonly<Record<string
   });
   return { serverVersion: "10.11.6-MariaDB", counts: {}, facts, streams: kept };
 }
+
+/** A lock that nobody takes away. */
+export const heldLock: Lock = {
+  lost: new AbortController().signal,
+  abandoned: undefined,
+  confirm: async () => {},
+  release: async () => {},
+};

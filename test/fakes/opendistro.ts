@@ -1,0 +1,123 @@
+/** A scripted search engine that answers as Elasticsearch 7.10 of Open Distro 1.13 is documented to. */
+import { createServer, type Server } from "node:http";
+import type { AddressInfo } from "node:net";
+
+type Answer = readonly [status: number, body: unknown];
+
+/** An engine whose state a test sets, and which records what it is told. */
+export interface Engine {
+  password: string;
+  plugins: readonly string[];
+  indices: string[];
+  streams: string[];
+  /** Snapshots in the repository: name and state. */
+  snapshots: Record<string, string>;
+  /** The state that a new snapshot ends with, after one look at which it is still running. */
+  endsAs: string;
+  reload: object;
+  /** Of each index. */
+  health: string;
+  scripts: Record<string, object>;
+  templates: Record<string, object>;
+  calls: { readonly call: string; readonly body: unknown }[];
+  /** Told of each call before it is answered. */
+  onCall: (call: string) => void;
+}
+
+const missing: Answer = [404, { error: { type: "resource_not_found_exception", reason: "it is missing" } }];
+const done: Answer = [200, { acknowledged: true }];
+
+/** The caller must close the server. */
+export async function startEngine(
+  changes: Partial<Engine> = {},
+): Promise<{ readonly engine: Engine; readonly server: Server; readonly port: number }> {
+  const engine: Engine = {
+    ...{ password: "right", plugins: ["repository-s3"], indices: [".kibana_1", "events"], streams: [], snapshots: {} },
+    ...{
+      endsAs: "SUCCESS",
+      health: "green",
+      reload: { _nodes: { failed: 0 }, nodes: {} },
+      scripts: {},
+      templates: {},
+      calls: [],
+      onCall: () => undefined,
+    },
+    ...changes,
+  };
+  const server = createServer(async (request, response) => {
+    const parts: Buffer[] = [];
+    for await (const part of request) parts.push(part as Buffer);
+    const text = Buffer.concat(parts).toString();
+    const [path = "", query = ""] = (request.url ?? "").split("?");
+    const call = `${request.method} ${path}`;
+    const isKnown = request.headers.authorization === `Basic ${btoa(`admin:${engine.password}`)}`;
+    if (call !== "GET /") engine.calls.push({ call, body: text === "" ? undefined : JSON.parse(text) });
+    engine.onCall(call);
+    const [status, body] = isKnown ? answerTo(engine, call, query) : ([401, "Unauthorized"] as const);
+    response.writeHead(status).end(JSON.stringify(body));
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  return { engine, server, port: (server.address() as AddressInfo).port };
+}
+
+function answerTo(engine: Engine, call: string, query: string): Answer {
+  const snapshot = /^(GET|PUT|DELETE) \/_snapshot\/[^/]+\/([^/]+)$/.exec(call);
+  if (snapshot !== null) return answerToSnapshot(engine, snapshot[1] ?? "", snapshot[2] ?? "");
+  if (call.endsWith("/_status")) return [200, { snapshots: [{ stats: { processed: { size_in_bytes: 4096 } } }] }];
+  if (call.endsWith("/_restore")) {
+    engine.indices = [".kibana_1", "events"];
+    return [200, { accepted: true }];
+  }
+  switch (call) {
+    case "GET /":
+      return [200, { version: { number: "7.10.2" }, cluster_uuid: "u" }];
+    case "GET /_nodes/plugins": {
+      const plugins = engine.plugins.map((name) => ({ name }));
+      return [200, { nodes: { a: { name: "es-data-0", roles: ["data"], plugins } } }];
+    }
+    case "GET /_cat/indices": {
+      const rows = [...engine.indices, ".opendistro_security"];
+      return [200, rows.map((index) => ({ index, health: engine.health, "docs.count": "2", "pri.store.size": "10" }))];
+    }
+    case "GET /_cat/aliases":
+      return [200, [{ alias: ".kibana", index: ".kibana_1" }]];
+    case "GET /_cluster/health":
+      return [200, { indices: Object.fromEntries(engine.indices.map((name) => [name, { status: engine.health }])) }];
+    case "GET /_cluster/settings":
+      return [200, { persistent: {}, transient: {} }];
+    case "GET /_cluster/state/metadata":
+      return [200, { metadata: { stored_scripts: engine.scripts } }];
+    case "GET /_template":
+      return [200, engine.templates];
+    case "GET /_cat/recovery":
+      return [200, []];
+    case "GET /_data_stream":
+      return [200, { data_streams: engine.streams.map((name) => ({ name })) }];
+    case "POST /_nodes/reload_secure_settings":
+      return [200, engine.reload];
+  }
+  // As the engine does: a parameter that an endpoint does not know is an error.
+  if (call.startsWith("DELETE /_data_stream/")) {
+    if (query !== "") return [400, { error: { reason: `request contains unrecognized parameter: [${query}]` } }];
+    engine.streams = engine.streams.filter((name) => `DELETE /_data_stream/${encodeURIComponent(name)}` !== call);
+    return done;
+  }
+  return call.startsWith("GET ") ? missing : done;
+}
+
+function answerToSnapshot(engine: Engine, method: string, name: string): Answer {
+  if (method === "DELETE") {
+    if (engine.snapshots[name] === undefined) return missing;
+    delete engine.snapshots[name];
+    return done;
+  }
+  if (method === "PUT") {
+    engine.snapshots[name] = "IN_PROGRESS";
+    return [200, { accepted: true }];
+  }
+  const found = Object.entries(engine.snapshots).filter(([each]) => name === "_all" || each === name);
+  if (found.length === 0 && name !== "_all") return missing;
+  const snapshots = found.map(([each, state]) => ({ snapshot: each, state, indices: [".kibana_1", "events"] }));
+  for (const [each, state] of found) if (state === "IN_PROGRESS") engine.snapshots[each] = engine.endsAs;
+  return [200, { snapshots }];
+}
