@@ -9,6 +9,9 @@ export interface SnapshotFileName {
   readonly partial: boolean;
 }
 
+/** The seconds of a tar entry's time have eleven octal digits, which end here. */
+export const lastDate = new Date(8 ** 11 * 1000);
+
 /** The name of a snapshot begun at this time, to the second. */
 export function snapshotName(startedAt: Date): string {
   const found = /^(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)/.exec(startedAt.toISOString());
@@ -17,14 +20,15 @@ export function snapshotName(startedAt: Date): string {
   return [day, month, year, hour, minute, second].join("-");
 }
 
-/** The start of the run, or undefined for text of another form and for dates that no calendar has. */
+/** The start of the run, or undefined for text of another form, and for dates that no calendar or no snapshot has. */
 export function parseSnapshotName(name: string): Date | undefined {
   const found = /^(\d\d)-(\d\d)-(\d{4})-(\d\d)-(\d\d)-(\d\d)$/.exec(name);
   if (found === null) return undefined;
   const [, day, month, year, hour, minute, second] = found;
   const startedAt = new Date(`${year}-${month}-${day}T${hour}:${minute}:${second}Z`);
   // Date rolls 31 April over to 1 May, and 24:00:00 to the next day.
-  return !Number.isNaN(startedAt.getTime()) && snapshotName(startedAt) === name ? startedAt : undefined;
+  const isDate = !Number.isNaN(startedAt.getTime()) && snapshotName(startedAt) === name;
+  return isDate && startedAt < lastDate && startedAt.getTime() >= 0 ? startedAt : undefined;
 }
 
 /** The name of the file that holds the snapshot `name`. */

@@ -44,16 +44,32 @@ export async function openSnapshot(source: SnapshotSource, signal: AbortSignal):
   }
 }
 
+/** What the file says it holds. Reads its end only: the table of contents is proved, and that it fits the file's size and
+ *  name; the bytes it lists are not looked at.
+ *  @throws as `openSnapshot`. */
+export async function readContents(source: SnapshotSource, signal: AbortSignal): Promise<Manifest> {
+  try {
+    return (await openContents(source, signal)).manifest;
+  } catch (error) {
+    throw inFile(source, error);
+  }
+}
+
 async function open(source: SnapshotSource, signal: AbortSignal): Promise<Snapshot> {
+  const { from, manifest, entries } = await openContents(source, signal);
+  await checkHeader(from, manifest, signal);
+  return new OpenedSnapshot(from, manifest, entries);
+}
+
+async function openContents(source: SnapshotSource, signal: AbortSignal) {
   const startedAt = parseSnapshotFileName(source.fileName)?.startedAt;
   if (startedAt === undefined) throw invalid("the file's name", "not one of a snapshot");
   const from: EntrySource = { source, modifiedAt: startedAt };
   const { segment, content } = await readManifest(from, signal);
   const manifest = parseManifest(content);
   checkName(source.fileName, manifest);
-  const entries = fileOrder(manifest, segment.offset);
-  await checkHeader(from, manifest, signal);
-  return new OpenedSnapshot(from, manifest, [...entries, { path: manifestPath, segment }]);
+  const entries: readonly Entry[] = [...fileOrder(manifest, segment.offset), { path: manifestPath, segment }];
+  return { from, manifest, entries };
 }
 
 class OpenedSnapshot implements Snapshot {

@@ -35,6 +35,8 @@ export interface WriteOptions {
   readonly dumps: readonly Dump[];
   /** Instances dumped at once. */
   readonly concurrency: number;
+  /** Of those, instances of one storage, by its name; no limit when left out. */
+  readonly limits?: Readonly<Record<string, number>>;
   /** zlib's, 0 (none) to 9, for streams that are not compressed by the pod; 3 when left out. */
   readonly compressionLevel?: number;
   readonly clusterVersion: string;
@@ -95,9 +97,10 @@ export async function* writeSnapshot(options: WriteOptions): AsyncGenerator<Uint
 }
 
 /** What is wrong here is a defect of the caller. */
-function checkOptions({ header, dumps, concurrency }: WriteOptions): void {
+function checkOptions({ header, dumps, concurrency, limits = {} }: WriteOptions): void {
   checkReadable("header", () => parseHeader(encodeJson(header)));
-  if (!(concurrency >= 1)) throw new RangeError(`${concurrency} dumps at once`);
+  if (![concurrency, ...Object.values(limits)].every((each) => each >= 1))
+    throw new RangeError(`${concurrency} dumps at once`);
   const folders = dumps.map((dump) => folderOf(dump, 1));
   const wrong = dumps.find(({ storage, instance }) => !isFolderPart(storage) || !isFolderPart(instance));
   if (wrong !== undefined) throw new RangeError(`"${folderOf(wrong, 1)}" cannot be a folder of a snapshot`);
@@ -108,15 +111,26 @@ function checkOptions({ header, dumps, concurrency }: WriteOptions): void {
 /** Runs the dumps in their order, some at once. When one fails the others are cancelled, with its error as the reason.
  *  Never rejects; resolves when none runs any more. */
 async function runAll(
-  { dumps, concurrency }: WriteOptions,
+  { dumps, concurrency, limits = {} }: WriteOptions,
   context: OutputContext,
   cancel: AbortController,
 ): Promise<InstanceOutput[]> {
   const outputs: InstanceOutput[] = [];
-  const waiting = dumps.entries();
+  const waiting = [...dumps.entries()];
+  const running: Dump[] = [];
+  let ended = Promise.withResolvers<void>();
+  const mayRun = ({ storage }: Dump) =>
+    running.filter((each) => each.storage === storage).length < (limits[storage] ?? Number.POSITIVE_INFINITY);
   const work = async () => {
-    for (const [index, dump] of waiting) {
-      if (context.signal.aborted) return;
+    while (waiting.length > 0 && !context.signal.aborted) {
+      const next = waiting.find(([, each]) => mayRun(each));
+      if (next === undefined) {
+        await ended.promise;
+        continue;
+      }
+      waiting.splice(waiting.indexOf(next), 1);
+      const [index, dump] = next;
+      running.push(dump);
       const output = new InstanceOutput(dump, context);
       outputs[index] = output;
       try {
@@ -125,6 +139,9 @@ async function runAll(
         cancel.abort(error);
       }
       await output.settled();
+      running.splice(running.indexOf(dump), 1);
+      ended.resolve();
+      ended = Promise.withResolvers();
     }
   };
   await Promise.all(Array.from({ length: concurrency }, work));

@@ -23,10 +23,16 @@ export function copyingStore(main: Store, copy: Store, onCopyFailed: (error: unk
         copyFailed(error);
       }
     },
+    check: (signal) => main.check(signal),
     save: (request) => (copyIsUsable ? saveBoth(main, copy, request, copyFailed) : main.save(request)),
+    async discardUnfinished(fileName, signal) {
+      await main.discardUnfinished(fileName, signal);
+      if (copyIsUsable) await copy.discardUnfinished(fileName, signal);
+    },
     list: (signal) => main.list(signal),
     open: (fileName, signal) => main.open(fileName, signal),
     remove: (fileName, signal) => main.remove(fileName, signal),
+    clockAheadMs: () => main.clockAheadMs(),
   };
 }
 

@@ -1,7 +1,7 @@
 /** File-system calls of the directory store: the seam through which tests inject faults, and one place that turns their
  *  errors into something an operator can act on. */
 import type * as nodeFileSystem from "node:fs/promises";
-import { type Outcome, UserError } from "../base/errors.ts";
+import { outcomeOr, UserError } from "../base/errors.ts";
 
 /** The calls that the directory store makes; `node:fs/promises` has this shape. */
 export type FileSystem = Pick<
@@ -19,6 +19,11 @@ export interface Directory {
 /** True for an error of the operating system with one of these codes. */
 export function hasCode(error: unknown, ...codes: readonly string[]): boolean {
   return codeOf(error) !== undefined && codes.includes(codeOf(error) ?? "");
+}
+
+/** For `catch`: passes over "there is no such file", throws anything else. */
+export function unlessAbsent(error: unknown): void {
+  if (!hasCode(error, "ENOENT")) throw error;
 }
 
 function codeOf(error: unknown): string | undefined {
@@ -45,8 +50,7 @@ const states: Readonly<Record<string, string>> = {
 export function diskError(error: unknown, doing: string, detail = ""): unknown {
   const code = codeOf(error);
   if (error instanceof UserError || code === undefined) return error;
-  const outcome: Outcome = code === "EMFILE" || code === "ENFILE" ? "resources" : "local-disk";
-  return new UserError(outcome, `${doing}: ${states[code] ?? code}${detail}`, { cause: error });
+  return new UserError(outcomeOr("local-disk", error), `${doing}: ${states[code] ?? code}${detail}`, { cause: error });
 }
 
 /** Runs one step on the disk; its errors become UserErrors. */

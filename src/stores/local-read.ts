@@ -33,12 +33,17 @@ export async function openLocalFile(directory: Directory, fileName: string, sign
         requireRange(file, offset, lengthBytes);
         return readRange({ handle, pinned, doing }, { offset, lengthBytes, signal: readSignal });
       },
-      close: () => handle.close(),
+      close: () => letGo(handle),
     };
   } catch (error) {
-    await handle.close();
+    await letGo(handle);
     throw error;
   }
+}
+
+/** The descriptor is gone even when closing it fails, and that takes nothing back from what was read. */
+async function letGo(handle: FileHandle): Promise<void> {
+  await handle.close().catch(() => undefined);
 }
 
 async function* readRange(

@@ -4,7 +4,7 @@ import { type BigIntStats, constants } from "node:fs";
 import type { FileHandle } from "node:fs/promises";
 import { join } from "node:path";
 import { messageOf, UserError } from "../base/errors.ts";
-import { type Directory, diskError, freeBytes, hasCode, onDisk, syncDirectory } from "./local-disk.ts";
+import { type Directory, diskError, freeBytes, hasCode, onDisk, syncDirectory, unlessAbsent } from "./local-disk.ts";
 import { temporaryName } from "./local-temporary.ts";
 import { requireSnapshotFileName, type SaveRequest, type StoredFile, untilAborted } from "./store.ts";
 
@@ -43,6 +43,7 @@ export async function saveFile(directory: Directory, request: SaveRequest): Prom
   const file = await openTemporary(job);
   try {
     const written = await fill(job, file);
+    await request.beforePublish?.();
     signal.throwIfAborted();
     await publish(job, written);
     await onDisk(job.doing, () => fileSystem.unlink(job.temporaryPath).catch(unlessAbsent));
@@ -188,10 +189,6 @@ async function factsOfFinal(job: Job): Promise<BigIntStats | undefined> {
 
 function sameFile(a: BigIntStats, b: BigIntStats): boolean {
   return a.dev === b.dev && a.ino === b.ino;
-}
-
-function unlessAbsent(error: unknown): void {
-  if (!hasCode(error, "ENOENT")) throw error;
 }
 
 function nameTaken(job: Job): UserError {

@@ -3,10 +3,18 @@ import { type BigIntStats, constants } from "node:fs";
 import * as nodeFileSystem from "node:fs/promises";
 import { join } from "node:path";
 import { UserError } from "../base/errors.ts";
-import { type Directory, diskError, type FileSystem, hasCode, onDisk, syncDirectory } from "./local-disk.ts";
+import {
+  type Directory,
+  diskError,
+  type FileSystem,
+  hasCode,
+  onDisk,
+  syncDirectory,
+  unlessAbsent,
+} from "./local-disk.ts";
 import { openLocalFile } from "./local-read.ts";
 import { saveFile } from "./local-save.ts";
-import { removeLeftovers, temporaryName } from "./local-temporary.ts";
+import { probeName, removeLeftovers, removeUnfinished, temporaryName } from "./local-temporary.ts";
 import { isSnapshotFileName, requireSnapshotFileName, type Store, type StoredFile } from "./store.ts";
 
 export interface DirectoryStoreOptions {
@@ -26,10 +34,13 @@ export function directoryStore(path: string, options: DirectoryStoreOptions = {}
   return {
     location: path,
     prepare: (signal) => prepare(directory, signal),
+    check: (signal) => check(directory, signal),
     save: (request) => saveFile(directory, request),
+    discardUnfinished: (fileName, signal) => removeUnfinished(directory, fileName, signal),
     list: (signal) => list(directory, signal),
     open: (fileName, signal) => openLocalFile(directory, fileName, signal),
     remove: (fileName, signal) => remove(directory, fileName, signal),
+    clockAheadMs: () => undefined,
   };
 }
 
@@ -44,17 +55,34 @@ async function prepare(directory: Directory, signal: AbortSignal): Promise<void>
     }
   });
   const facts = await onDisk(`cannot use the directory "${path}"`, () => fileSystem.stat(path));
-  if (!facts.isDirectory()) throw new UserError("local-disk", `cannot use "${path}": it is not a directory`);
+  requireDirectory(facts, path);
   const anybodyMayWrite = process.platform !== "win32" && (facts.mode & 0o002) !== 0;
   if (anybodyMayWrite) directory.note(`every user of this machine may write to "${path}" (chmod o-w would end that)`);
   await onDisk(`cannot clean the directory "${path}"`, () => removeLeftovers(directory));
   await probe(directory);
 }
 
+async function check(directory: Directory, signal: AbortSignal): Promise<"ready" | "absent"> {
+  signal.throwIfAborted();
+  const { fileSystem, path } = directory;
+  try {
+    requireDirectory(await fileSystem.stat(path), path);
+  } catch (error) {
+    if (hasCode(error, "ENOENT")) return "absent";
+    throw error instanceof UserError ? error : diskError(error, `cannot use the directory "${path}"`);
+  }
+  await probe(directory);
+  return "ready";
+}
+
+function requireDirectory(facts: { isDirectory(): boolean }, path: string): void {
+  if (!facts.isDirectory()) throw new UserError("local-disk", `cannot use "${path}": it is not a directory`);
+}
+
 /** Writes and removes a file: access(2) knows neither root squashing nor a full or failing disk. */
 async function probe(directory: Directory): Promise<void> {
   const { fileSystem, path } = directory;
-  const file = join(path, temporaryName("probe", crypto.randomUUID()));
+  const file = join(path, temporaryName(probeName, crypto.randomUUID()));
   const createOnly = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL;
   await onDisk(`cannot write to the directory "${path}"`, async () => {
     const handle = await fileSystem.open(file, createOnly, 0o600);
@@ -63,7 +91,8 @@ async function probe(directory: Directory): Promise<void> {
       await handle.sync();
     } finally {
       await handle.close().catch(() => undefined);
-      await fileSystem.unlink(file);
+      // Another run may take it for one of a dead run. One that stays is named.
+      await onDisk(`cannot remove "${file}"`, () => fileSystem.unlink(file).catch(unlessAbsent));
     }
   });
 }
@@ -83,7 +112,10 @@ async function* list(directory: Directory, signal: AbortSignal): AsyncGenerator<
     try {
       return await fileSystem.readdir(directoryPath);
     } catch (error) {
-      if (hasCode(error, "ENOENT")) throw new UserError("not-found", `no directory "${path}"`, { cause: error });
+      if (hasCode(error, "ENOENT")) {
+        const hints = ["is that the right path? The first snapshot makes it"];
+        throw new UserError("not-found", `no directory "${path}"`, { cause: error, hints });
+      }
       throw diskError(error, `cannot list "${path}"`);
     }
   }

@@ -101,6 +101,16 @@ export async function abortOtherUploads(
   });
 }
 
+/** Ends all uploads of a name, whoever began them. */
+export async function abortAbandoned(connection: S3Connection, key: string, signal: AbortSignal): Promise<void> {
+  for await (const upload of listUploads(connection, key, signal)) {
+    if (upload.key !== key) continue;
+    const ended = await withinBound(connection, (bound) => abortUntilGone(connection, upload, bound));
+    const what = `an upload of "${key}" that a killed run has left open (id ${upload.id})`;
+    connection.note(`${ended === "gone" ? "ended" : "could not end"} ${what}`);
+  }
+}
+
 /** Open uploads whose key begins with `prefix`. */
 export async function* listUploads(
   connection: S3Connection,

@@ -3,13 +3,15 @@ import {
   type BucketLocationConstraint,
   CreateBucketCommand,
   HeadBucketCommand,
+  ListBucketsCommand,
+  type ListBucketsCommandOutput,
   PutBucketLifecycleConfigurationCommand,
   PutPublicAccessBlockCommand,
 } from "@aws-sdk/client-s3";
 import { isOutcome, messageOf, UserError } from "../base/errors.ts";
-import { abortUntilGone, listUploads, withinBound } from "./s3-abort.ts";
+import { abortAbandoned, abortUntilGone, listUploads, withinBound } from "./s3-abort.ts";
 import type { S3Connection, Send } from "./s3-client.ts";
-import { failureOf, isStatus } from "./s3-errors.ts";
+import { failureOf, isStatus, notFromS3 } from "./s3-errors.ts";
 import { createUpload } from "./s3-upload.ts";
 import { isSnapshotFileName } from "./store.ts";
 
@@ -22,6 +24,40 @@ export async function prepareBucket(connection: S3Connection, signal: AbortSigna
   if (!(await bucketExists(connection, signal))) await createBucket(connection, signal);
   await probe(connection, signal);
   await abortOrphans(connection, signal);
+}
+
+/** The contract of `Store.check`, for a bucket. */
+export async function checkBucket(connection: S3Connection, signal: AbortSignal): Promise<"ready" | "absent"> {
+  if (!(await bucketExists(connection, signal))) return "absent";
+  await probe(connection, signal);
+  return "ready";
+}
+
+/** Names of the buckets that the credentials may see, in no particular order.
+ *  @param connection of no bucket in particular. */
+export async function* listBucketNames(
+  connection: S3Connection,
+  prefix: string,
+  signal: AbortSignal,
+): AsyncGenerator<string> {
+  const call = { doing: "cannot list buckets", permission: "s3:ListAllMyBuckets", signal };
+  let token: string | undefined;
+  do {
+    // Other stores than AWS ignore both parameters and answer with everything.
+    const command = new ListBucketsCommand({
+      Prefix: prefix,
+      ...(token !== undefined && { ContinuationToken: token }),
+    });
+    const page = await connection.call(call, async (client, options) => {
+      const answer: ListBucketsCommandOutput = await client.send(command, options);
+      if (answer.Buckets === undefined) throw notFromS3();
+      return { names: answer.Buckets.map(({ Name }) => Name ?? ""), next: answer.ContinuationToken };
+    });
+    if (page.next !== undefined && page.next === token)
+      throw new UserError("object-store", `${call.doing}: ${connection.endpoint} repeats its pages`);
+    token = page.next;
+    yield* page.names.filter((name) => name.startsWith(prefix));
+  } while (token !== undefined);
 }
 
 async function bucketExists(connection: S3Connection, signal: AbortSignal): Promise<boolean> {
@@ -121,10 +157,11 @@ async function probe(connection: S3Connection, signal: AbortSignal): Promise<voi
 /** Ends uploads of snapshots that a killed run has left open for more than a day. */
 async function abortOrphans(connection: S3Connection, signal: AbortSignal): Promise<void> {
   try {
+    // At any age: to a run that is just trying it, an end by somebody else looks like its own.
+    await abortAbandoned(connection, probeKey, signal);
     for await (const upload of listUploads(connection, "", signal)) {
-      const isOurs = isSnapshotFileName(upload.key) || upload.key === probeKey;
       const ageMs = upload.startedAt === undefined ? 0 : Date.now() - upload.startedAt.getTime();
-      if (!isOurs || ageMs < orphanAgeMs) continue;
+      if (!isSnapshotFileName(upload.key) || ageMs < orphanAgeMs) continue;
       const ended = await withinBound(connection, (bound) => abortUntilGone(connection, upload, bound));
       const what = `an upload of "${upload.key}" that a killed run has left open (id ${upload.id})`;
       connection.note(`${ended === "gone" ? "ended" : "could not end"} ${what}`);

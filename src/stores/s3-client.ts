@@ -1,7 +1,8 @@
 /** The connection to one bucket: how requests are signed, bounded in time, tried again and explained. */
+import { pipeline, Readable, Transform } from "node:stream";
 import { S3Client } from "@aws-sdk/client-s3";
 import { UserError } from "../base/errors.ts";
-import { explain, isTransient, outOfTime, type Purpose, S3Failure, toS3Failure } from "./s3-errors.ts";
+import { explain, isTransient, outOfTime, type Purpose, propertyOf, S3Failure, toS3Failure } from "./s3-errors.ts";
 import { type Clock, defaultTiming, Patience, systemClock, type Timing } from "./s3-retry.ts";
 
 export interface S3Options {
@@ -19,7 +20,7 @@ export interface S3Options {
   readonly expectedOwner?: string | undefined;
   /** Told what the operator should know. */
   readonly note?: ((message: string) => void) | undefined;
-  /** Of the first 6,400 parts (`s3-parts.ts`). Default: 16 MiB. */
+  /** Of the first 4,000 parts (`s3-parts.ts`). Default: by the size that is expected, at least 8 MiB. */
   readonly partSizeBytes?: number | undefined;
   /** Default: 2. */
   readonly partsInFlight?: number | undefined;
@@ -51,6 +52,9 @@ export type Send<T> = (client: S3Client, options: { readonly abortSignal: AbortS
  *  credentials, or the bytes were damaged on their way. */
 const secondChance = /^(BadDigest|Expired|InvalidToken|RequestTimeTooSkewed|TokenRefresh|XAmzContentSHA256Mismatch)/;
 
+/** Stores refuse what was signed more than a quarter of an hour ago, or ahead. A little less, for the way takes time. */
+const toleratedSkewMs = 14 * 60_000;
+
 export class S3Connection {
   readonly options: S3Options;
   readonly location: string;
@@ -60,6 +64,8 @@ export class S3Connection {
   readonly clock: Clock;
   #clients: { readonly prompt: S3Client; readonly patient: S3Client };
   #region: string | undefined;
+  #clockAheadMs: number | undefined;
+  #hasToldClock = false;
 
   constructor(options: S3Options) {
     this.options = options;
@@ -75,6 +81,11 @@ export class S3Connection {
   get bucket(): { readonly Bucket: string; readonly ExpectedBucketOwner?: string } {
     const { bucket, expectedOwner } = this.options;
     return { Bucket: bucket, ...(expectedOwner !== undefined && { ExpectedBucketOwner: expectedOwner }) };
+  }
+
+  /** By the `Date` of the last answer, which is whole seconds. */
+  get clockAheadMs(): number | undefined {
+    return this.#clockAheadMs;
   }
 
   note(message: string): void {
@@ -104,7 +115,7 @@ export class S3Connection {
       } catch (error) {
         call.signal.throwIfAborted();
         if (error instanceof UserError) throw error;
-        const failure = toS3Failure(error);
+        const failure = this.#named(toS3Failure(error));
         const maybeMended = secondChance.test(failure.code) && !chancesUsed.has(failure.code);
         chancesUsed.add(failure.code);
         if (maybeMended) this.#mend(failure);
@@ -138,8 +149,16 @@ export class S3Connection {
     }
   }
 
+  /** HEAD is refused without a word: that it was for the clock, only the store's own shows. */
+  #named(failure: S3Failure): S3Failure {
+    const isSilent = failure.status === 403 && /^(|Unknown|UnknownError|403|Forbidden)$/.test(failure.code);
+    const isSkewed = Math.abs(this.#clockAheadMs ?? 0) > toleratedSkewMs;
+    return isSilent && isSkewed ? new S3Failure("RequestTimeTooSkewed", failure.message, failure.status) : failure;
+  }
+
   #mend(failure: S3Failure): void {
-    if (failure.code === "RequestTimeTooSkewed") {
+    if (failure.code === "RequestTimeTooSkewed" && !this.#hasToldClock) {
+      this.#hasToldClock = true;
       this.note("the clock of this machine differs from the store's; requests are signed with the store's time");
     }
     // New clients ask the credential chain again; the SDK would keep what it was given until its stated expiry.
@@ -153,7 +172,7 @@ export class S3Connection {
 
   #makeClient(idleMs: number): S3Client {
     const { endpoint, forcePathStyle, credentials, profile } = this.options;
-    return new S3Client({
+    const client = new S3Client({
       ...(this.#region !== undefined && { region: this.#region }),
       ...(endpoint !== undefined && { endpoint, forcePathStyle: forcePathStyle ?? true }),
       ...(endpoint === undefined && forcePathStyle !== undefined && { forcePathStyle }),
@@ -173,5 +192,43 @@ export class S3Connection {
         httpsAgent: { keepAlive: true, maxSockets: 16 },
       },
     });
+    client.middlewareStack.add(
+      (next, { commandName }) =>
+        async (given) => {
+          const result = await next(given);
+          this.#readClock(result.response);
+          // What an object holds is read as it comes; every other answer is put together in memory.
+          if (commandName !== "GetObjectCommand") limitAnswer(result.response);
+          return result;
+        },
+      { step: "deserialize", priority: "low" }, // the nearest to the wire, so that answers that are errors tell the time, too
+    );
+    return client;
   }
+
+  /** @param response the SDK's HttpResponse, which it types as unknown. */
+  #readClock(response: unknown): void {
+    const headers = propertyOf(response, "headers");
+    const time = Date.parse(String(propertyOf(headers, "date")));
+    if (!Number.isNaN(time)) this.#clockAheadMs = Date.now() - time;
+  }
+}
+
+/** A page of a listing has a few MiB at most. */
+const longestAnswerBytes = 16 * 1024 * 1024;
+
+/** @param response as above; its body is replaced by one that fails when it does not end. */
+function limitAnswer(response: unknown): void {
+  const body = propertyOf(response, "body");
+  if (!(body instanceof Readable)) return;
+  let total = 0;
+  const limit = new Transform({
+    transform(chunk: Buffer, _encoding, done) {
+      total += chunk.byteLength;
+      if (total <= longestAnswerBytes) done(null, chunk);
+      else done(new S3Failure("EndlessAnswer", `an answer of more than ${longestAnswerBytes} bytes`));
+    },
+  });
+  pipeline(body, limit, () => {}); // whoever reads it is told
+  Reflect.set(response as object, "body", limit); // it has a property
 }

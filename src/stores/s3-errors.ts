@@ -1,5 +1,5 @@
 /** What went wrong between us and an S3 store, in one place: what may be tried again, and what an operator is told. */
-import { type Outcome, UserError } from "../base/errors.ts";
+import { type Outcome, outcomeOr, UserError } from "../base/errors.ts";
 
 /** A request that failed, without the SDK's copy of the request: that holds keys and signatures. */
 export class S3Failure extends Error {
@@ -49,7 +49,8 @@ function statusIn(error: Error): number | undefined {
   return typeof status === "number" ? status : undefined;
 }
 
-function propertyOf(value: unknown, name: string): unknown {
+/** A property of a value of which nothing is known. */
+export function propertyOf(value: unknown, name: string): unknown {
   return typeof value === "object" && value !== null ? Reflect.get(value, name) : undefined;
 }
 
@@ -145,5 +146,5 @@ function outcomeOf(failure: S3Failure, { permission }: Purpose, endpoint: string
   if (/CERT|SELF_SIGNED|UNABLE_TO|ALTNAME|ERR_TLS|ERR_SSL|EPROTO/.test(code)) {
     return ["object-store", `the certificate of ${endpoint} is not trusted: ${message}`];
   }
-  return ["object-store", `no answer from ${endpoint}: ${message || code}`];
+  return [outcomeOr("object-store", failure), `no answer from ${endpoint}: ${message || code}`];
 }

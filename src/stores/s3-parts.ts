@@ -12,13 +12,22 @@ const mostParts = 10_000;
 /** A slower connection than this is given up: 64 KiB/s. */
 const slowestBytesPerMs = 64;
 
+const smallestPartBytes = 8 * MiB;
+
+/** Size of the parts of an archive that is expected to have so many bytes: 8,000 of them hold it, the rest is for a guess
+ *  that was too low. */
+export function firstPartBytes(expectedBytes: number): number {
+  return Math.max(smallestPartBytes, Math.ceil(expectedBytes / 8_000 / MiB) * MiB);
+}
+
 /** Size of a part, so that 10,000 parts of a stream of unknown length reach 5 TiB. Parts are buffered whole, because an
- *  attempt may have to be repeated, so memory follows: up to 100 GiB parts have 16 MiB, and three of them are held (two in
- *  flight, one being filled). Beyond, two are held: 256 MiB up to 175 GiB, 768 MiB up to 250 GiB, then 3.5 GiB. Who stores
- *  that much sets `partSizeBytes` to 1/5,000 of the size expected, and keeps equal parts, which a few stores insist on. */
+ *  attempt may have to be repeated, so memory follows (and as much again while the HTTP client sends them): up to 31 GiB
+ *  parts have 8 MiB, and three of them are held, two in flight and one being filled. Beyond, if the first are so small, two are
+ *  held: 64 MiB up to 125 GiB, 256 MiB up to 250 GiB, then 5 GiB. Equal parts, which a few stores insist on, are what an
+ *  archive of the expected size has. */
 export function partSizeBytes(partNumber: number, firstSizeBytes: number): number {
-  if (partNumber <= 6_400) return firstSizeBytes;
-  const grownMiB = partNumber <= 7_000 ? 128 : partNumber <= 7_200 ? 384 : 1_792;
+  if (partNumber <= 4_000) return firstSizeBytes;
+  const grownMiB = partNumber <= 7_000 ? 32 : partNumber <= 8_000 ? 128 : 2_496;
   return Math.max(firstSizeBytes, grownMiB * MiB);
 }
 
@@ -36,9 +45,9 @@ export interface SentParts {
 export async function sendParts(
   connection: S3Connection,
   upload: Upload,
-  request: Pick<SaveRequest, "archive" | "signal" | "onProgress">,
+  request: Pick<SaveRequest, "archive" | "expectedBytes" | "signal" | "onProgress">,
 ): Promise<SentParts> {
-  const firstSizeBytes = connection.options.partSizeBytes ?? 16 * MiB;
+  const firstSizeBytes = connection.options.partSizeBytes ?? firstPartBytes(request.expectedBytes ?? 0);
   const failed = new AbortController();
   const signal = AbortSignal.any([request.signal, failed.signal]);
   const inFlight = new Set<Promise<void>>();
@@ -62,7 +71,7 @@ export async function sendParts(
     return used?.byteLength === size ? used : Buffer.allocUnsafeSlow(size);
   };
   const launch = async (buffer: Buffer, filledBytes: number): Promise<void> => {
-    const most = buffer.byteLength > 64 * MiB ? 1 : (connection.options.partsInFlight ?? 2);
+    const most = buffer.byteLength > 16 * MiB ? 1 : (connection.options.partsInFlight ?? 2);
     while (inFlight.size >= most) await Promise.race(inFlight);
     signal.throwIfAborted();
     const body = buffer.subarray(0, filledBytes);

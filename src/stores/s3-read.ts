@@ -6,7 +6,7 @@ import { UserError } from "../base/errors.ts";
 import type { S3Connection } from "./s3-client.ts";
 import { explain, isStatus } from "./s3-errors.ts";
 import { lookUp } from "./s3-object.ts";
-import { type OpenFile, requireRange, requireSnapshotFileName } from "./store.ts";
+import { ArchivedFileError, type OpenFile, requireRange, requireSnapshotFileName } from "./store.ts";
 
 interface Pinned {
   readonly connection: S3Connection;
@@ -25,7 +25,7 @@ export async function openObject(connection: S3Connection, fileName: string, sig
   if (found === undefined) throw new UserError("not-found", `no file "${fileName}" in ${connection.location}`);
   if (found.archivedAs !== undefined) {
     const names = `--bucket ${connection.options.bucket} --key ${fileName}`;
-    throw new UserError("object-store", `${doing}: it is archived (${found.archivedAs}) and must be restored first`, {
+    throw new ArchivedFileError(`${doing}: it is archived (${found.archivedAs}) and must be restored first`, {
       hints: [`run: aws s3api restore-object ${names} --restore-request Days=7`],
     });
   }

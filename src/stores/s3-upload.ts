@@ -29,6 +29,7 @@ export async function saveObject(connection: S3Connection, request: SaveRequest)
     const sent = await sendParts(connection, upload, request);
     // Once more, for stores that ignore If-None-Match.
     await refuseIfTaken(connection.timing.transferBudgetMs);
+    await request.beforePublish?.();
     mayBePublished = true;
     const stored = await publish(connection, upload, sent);
     signal.throwIfAborted();

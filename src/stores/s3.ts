@@ -1,7 +1,8 @@
 /** An S3 bucket as a store, snapshots at its root. With `s3-*.ts` the only code that knows the S3 library. */
 import { DeleteObjectCommand, ListObjectsV2Command, type ListObjectsV2CommandOutput } from "@aws-sdk/client-s3";
 import { UserError } from "../base/errors.ts";
-import { prepareBucket } from "./s3-bucket.ts";
+import { abortAbandoned } from "./s3-abort.ts";
+import { checkBucket, listBucketNames, prepareBucket } from "./s3-bucket.ts";
 import { S3Connection, type S3Options } from "./s3-client.ts";
 import { notFromS3 } from "./s3-errors.ts";
 import { lookUp } from "./s3-object.ts";
@@ -20,21 +21,34 @@ export function s3Store(options: S3Options): Store {
   return {
     location: connection.location,
     prepare: (signal) => prepareBucket(connection, signal),
+    check: (signal) => checkBucket(connection, signal),
     save: (request) => saveObject(connection, request),
+    discardUnfinished: (fileName, signal) => abortAbandoned(connection, fileName, signal),
     list: (signal) => list(connection, signal),
     open: (fileName, signal) => openObject(connection, fileName, signal),
     remove: (fileName, signal) => remove(connection, fileName, signal),
+    clockAheadMs: () => connection.clockAheadMs,
   };
+}
+
+/** Names of the buckets with this beginning that the credentials may see. */
+export function s3Buckets(
+  prefix: string,
+  options: Omit<S3Options, "bucket">,
+  signal: AbortSignal,
+): AsyncIterable<string> {
+  requireEndpoint(options);
+  return listBucketNames(new S3Connection({ ...options, bucket: "" }), prefix, signal);
 }
 
 /** Source: Amazon S3 user guide, "General purpose bucket naming rules". */
 function requireBucketName(bucket: string): void {
   if (/^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/.test(bucket) && !bucket.includes("..")) return;
   const rule = "3 to 63 lower-case letters, digits, dots and hyphens, a letter or digit at both ends";
-  throw new UserError("usage", `"${bucket}" cannot be a bucket's name: ${rule}`);
+  throw new UserError("usage", `"${bucket.slice(0, 100)}" cannot be a bucket's name: ${rule}`);
 }
 
-function requireEndpoint({ endpoint, note }: S3Options): void {
+function requireEndpoint({ endpoint, note }: Omit<S3Options, "bucket">): void {
   if (endpoint === undefined) return;
   const url = URL.parse(endpoint);
   if (url?.protocol !== "https:" && url?.protocol !== "http:") {

@@ -1,7 +1,7 @@
 /** Stores: where snapshots are kept. This folder sees only names and bytes; it knows neither clusters nor the format.
  *  May import `base` and this file. `s3*.ts` are the only files that import the S3 library. */
 import type { Bytes } from "../base/bytes.ts";
-import { UserError } from "../base/errors.ts";
+import { type ErrorFacts, UserError } from "../base/errors.ts";
 
 /** One snapshot file as a listing shows it. */
 export interface StoredFile {
@@ -27,7 +27,11 @@ export interface SaveRequest {
   readonly runId: string;
   /** The archive. If it throws, or `signal` fires, nothing is published and nothing is left behind. */
   readonly archive: Bytes;
+  /** A guess of its size, for how it is cut; absent when nobody knows. Any size can be stored in spite of it. */
+  readonly expectedBytes?: number;
   readonly signal: AbortSignal;
+  /** Awaited when the whole archive is stored and before it gets its name. What it throws, `save` throws. */
+  readonly beforePublish?: () => Promise<void>;
   /** Called with the total of bytes that the store has taken. */
   readonly onProgress?: (storedBytes: number) => void;
 }
@@ -38,15 +42,31 @@ export interface Store {
   /** Makes sure that `save` can work: creates the bucket or directory when absent, checks that it is ours and writable.
    *  @throws UserError naming the missing right, the foreign owner, or the state of the directory. */
   prepare(signal: AbortSignal): Promise<void>;
+  /** Tries what `save` and `list` need, and leaves nothing: neither bucket nor directory is made.
+   *  @returns "absent" when there is none yet. @throws as `prepare` does. */
+  check(signal: AbortSignal): Promise<"ready" | "absent">;
   /** All or nothing: either the whole archive is stored durably under `fileName`, or it throws and nothing is there.
    *  Never replaces an existing file (UserError `busy`). Proves the stored size and identity before it returns. */
   save(request: SaveRequest): Promise<StoredFile>;
+  /** Removes what a dead run has left of this file before it was published: an open upload, a temporary file. Only for a
+   *  run that cannot publish it any more. */
+  discardUnfinished(fileName: string, signal: AbortSignal): Promise<void>;
   /** In no particular order.  An absent bucket or directory is UserError `not-found`. */
   list(signal: AbortSignal): AsyncIterable<StoredFile>;
-  /** @throws UserError `not-found` when there is no such file. The caller must `close()`. */
+  /** @throws UserError `not-found` when there is no such file; ArchivedFileError. The caller must `close()`. */
   open(fileName: string, signal: AbortSignal): Promise<OpenFile>;
-  /** @throws UserError `not-found` when there is no such file. */
+  /** @throws UserError `not-found` when there is no such file, `credentials` or `local-disk` when it may not be removed. */
   remove(fileName: string, signal: AbortSignal): Promise<void>;
+  /** By how many milliseconds the clock of this machine is ahead of the store's, as of its last answer. Undefined before
+   *  that, and for a store that has no clock of its own. */
+  clockAheadMs(): number | undefined;
+}
+
+/** A file that is there but cannot be read before it has been fetched from an archive. A matter of this file only. */
+export class ArchivedFileError extends UserError {
+  constructor(message: string, facts: ErrorFacts) {
+    super("object-store", message, facts);
+  }
 }
 
 const snapshotFileName = /^\d{2}-\d{2}-\d{4}-\d{2}-\d{2}-\d{2}(\.partial)?\.tar\.gz$/;

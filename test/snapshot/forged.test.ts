@@ -46,9 +46,9 @@ describe("a member that its hash vouches for is refused", () => {
   };
 
   test.each([
-    ["has another name", "../../etc/passwd\0"],
-    ["has an absolute name", "/etc/passwd\0"],
-    ["has its neighbour's name", `${folder}/a.000002`],
+    ["climbs (AR-05)", "../../etc/passwd\0"],
+    ["has an absolute name (AR-05)", "/etc/passwd\0"],
+    ["has its neighbour's name (AR-04)", `${folder}/a.000002`],
   ])("when its entry %s", async (_, path) => {
     expect(await withMember(await tarOf(middle, field(0, path)))).toMatch(
       /"postgresql.*a.000001" at \d+: not the tar entry/,
@@ -66,15 +66,15 @@ describe("a member that its hash vouches for is refused", () => {
     ["a global pax header", "g"],
     ["a pax header", "x"],
     ["a regular file in the old way", "\0"],
-  ])("when its entry is %s", async (_, type) => {
+  ])("when its entry is %s (AR-06)", async (_, type) => {
     expect(await withMember(await tarOf(middle, field(156, type)))).toMatch(/not the tar entry/);
   });
 
   test.each([
-    ["another size", 124, "00000000455\0"],
+    ["another size (AR-04)", 124, "00000000455\0"],
     ["a size in base 256", 124, "\x80"],
     ["another time", 136, "00000000000\0"],
-    ["the set-user-id bit", 100, "0004755\0"],
+    ["the set-user-id bit (AR-06)", 100, "0004755\0"],
     ["an owner", 108, "0001750\0"],
     ["a link's target", 157, "/etc/passwd"],
     ["a user's name", 265, "root"],
@@ -89,7 +89,7 @@ describe("a member that its hash vouches for is refused", () => {
     expect(await withMember(member)).toMatch(/not the tar entry/);
   });
 
-  test("when it holds a second entry", async () => {
+  test("when it holds a second entry (AR-04)", async () => {
     const both = Buffer.concat([
       gunzipSync(await entryMember(middle, slice)),
       gunzipSync(await entryMember("evil", slice)),
@@ -103,7 +103,7 @@ describe("a member that its hash vouches for is refused", () => {
     expect(await withMember(member)).toMatch(/not the tar entry/);
   });
 
-  test("when it is a bomb", async () => {
+  test("when it is a bomb (AR-07)", async () => {
     expect(await withMember(memberOf(Buffer.alloc(100_000_000)))).toMatch(/not the tar entry/);
   });
 
@@ -164,7 +164,7 @@ describe("a stream that a pod has compressed is refused", () => {
     ["when it is cut", packed.subarray(0, -1), plain, /not the gzip stream/],
     ["when it is damaged", Buffer.concat([packed.subarray(0, 100), noise(50)]), plain, /not the gzip stream/],
     ["when it is no gzip", noise(1_000), plain, /not the gzip stream/],
-    ["when it is a bomb", gzipSync(Buffer.alloc(50_000_000)), plain, /not the gzip stream/],
+    ["when it is a bomb (AR-07)", gzipSync(Buffer.alloc(50_000_000)), plain, /not the gzip stream/],
   ])("%s", async (_, stored, claimed, message) => {
     expect(await packedAs(stored, claimed)).toMatch(message);
   });

@@ -67,26 +67,30 @@ test("keys that version 1 does not know are passed over, wherever they stand", a
 
 describe("a manifest is refused", () => {
   test.each<[string, Change<Manifest>, RegExp]>([
-    ["of a newer format", set({ formatVersion: 2 }), /formatVersion: unknown; a newer version/],
+    ["of a newer format (AR-09)", set({ formatVersion: 2 }), /formatVersion: unknown; a newer version/],
     ["of an older format than there is", set({ formatVersion: 0 }), /formatVersion: unknown/],
     ["of a format in letters", set({ formatVersion: "1" }), /formatVersion: unknown/],
     ["without a format", without("formatVersion"), /formatVersion: missing/],
-    ["that needs a feature", set({ requires: ["deduplication"] }), /one that knows "deduplication"/],
+    ["that needs a feature (AR-09)", set({ requires: ["deduplication"] }), /one that knows "deduplication"/],
     [
       "that needs a feature of an odd name",
       set({ requires: ["\u001b[2J"] }),
       /one that knows a feature unknown to this one/,
     ],
     ["that needs an object", set({ requires: [{}] }), /requires\[0\]: not a text/],
-    ["of another date", set({ name: "13-02-2021-15-28-37", startedAt: "2021-02-13T15:28:37.000Z" }), /it was made as/],
+    [
+      "of another date (AR-10)",
+      set({ name: "13-02-2021-15-28-37", startedAt: "2021-02-13T15:28:37.000Z" }),
+      /it was made as/,
+    ],
     ["of no date", set({ name: "today" }), /not the name of a snapshot/],
     [
       "begun at another time than its name says",
       set({ startedAt: "2021-02-12T15:28:38.000Z" }),
       /startedAt: not the time/,
     ],
-    ["of another run than its header", set({ runId: "x" }), /header.json: differs/],
-    ["of another namespace than its header", set({ namespace: "production" }), /header.json: differs/],
+    ["of another run than its header (AR-10)", set({ runId: "x" }), /header.json: differs/],
+    ["of another namespace than its header (AR-10)", set({ namespace: "production" }), /header.json: differs/],
     ["that rings a bell", set({ namespace: "kaa\u0007" }), /namespace: not a single line/],
     [
       "that is complete and has failures",
@@ -177,7 +181,7 @@ describe("a manifest is refused", () => {
   test.each<[string, Change<StreamEntry>, RegExp]>([
     ...["", "/a", "a//b", "../x", "a/..", ".", "C:..", "a\\b", "a\0b", "ä", "a b", "a\n", "x".repeat(4_096)].map(
       (name): [string, Change<StreamEntry>, RegExp] => [
-        `named ${JSON.stringify(name).slice(0, 20)}`,
+        `named ${JSON.stringify(name).slice(0, 20)} (AR-05)`,
         set({ name }),
         /name: not the name of a stream/,
       ],
@@ -212,14 +216,14 @@ describe("a manifest is refused", () => {
       /not a SHA-256/,
     ],
     ["without segments", set({ segments: [] }), /segments: none/],
-    ["with a segment less", (all) => ({ ...all, segments: all.segments.slice(1) }), /do not add up/],
+    ["with a segment less (AR-04)", (all) => ({ ...all, segments: all.segments.slice(1) }), /do not add up/],
     [
-      "with a segment twice",
+      "with a segment twice (AR-04)",
       (all) => ({ ...all, segments: [...all.segments, ...all.segments.slice(0, 1)] }),
       /do not add up/,
     ],
     [
-      "with segments out of order",
+      "with segments out of order (AR-04)",
       (all) => ({ ...all, segments: all.segments.toReversed() }),
       /not in the order of its stream/,
     ],
@@ -248,7 +252,7 @@ describe("a manifest is refused", () => {
     ["of no length", set({ length: 0 }), /does not follow/],
     ["of a gigabyte", set({ length: 2 ** 30 }), /length: more than/],
     ["of a size that no segment has", set({ bytes: 8 * 1024 * 1024 + 1 }), /bytes: more than/],
-    ["of a terabyte inside", set({ bytes: 10 ** 12 }), /bytes: more than/],
+    ["of a terabyte inside (AR-07)", set({ bytes: 10 ** 12 }), /bytes: more than/],
     ["of one byte more inside", (all) => ({ ...all, bytes: all.bytes + 1 }), /do not add up/],
     ["of a hash that is none", set({ sha256: "g".repeat(64) }), /not a SHA-256/],
   ])("with a segment %s", async (_, change, message) => {

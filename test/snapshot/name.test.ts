@@ -14,7 +14,7 @@ test.each(["-271821-04-20T00:00:00Z", "+010000-01-01T00:00:00Z"])(
 );
 
 describe("parseSnapshotName()", () => {
-  test.each(["12-02-2021-15-28-37", "29-02-2024-00-00-00", "31-12-9999-23-59-59", "01-01-0000-00-00-00"])(
+  test.each(["12-02-2021-15-28-37", "29-02-2024-00-00-00", "16-03-2242-12-56-31", "01-01-1970-00-00-00"])(
     "reads %s, and back",
     (name) => {
       const startedAt = parseSnapshotName(name);
@@ -40,6 +40,11 @@ describe("parseSnapshotName()", () => {
     "01-01-2021-23-59-60",
     "١٢-02-2021-15-28-37",
     "12-02-2021-15-28-37.tar.gz",
+    // The entries of an archive cannot be of these dates.
+    "16-03-2242-12-56-32",
+    "31-12-9999-23-59-59",
+    "31-12-1969-23-59-59",
+    "01-01-0000-00-00-00",
   ])("refuses %j", (name) => {
     expect(parseSnapshotName(name)).toBeUndefined();
   });
@@ -62,6 +67,7 @@ describe("the name of a file", () => {
     `${name}.PARTIAL.tar.gz`,
     `./${name}.tar.gz`,
     `${name}.tar.gz\n`,
+    `x\n${name}.tar.gz`,
     `${name}xtar.gz`,
     ".tar.gz",
     `31-04-2021-00-00-00.tar.gz`,

@@ -25,9 +25,9 @@ describe("a file is refused", () => {
   const other = make([dumpOf("vault", "v", { name: "a", content: noise(901) })]);
 
   test.each([
-    ["with a byte behind it", (file: Buffer) => Buffer.concat([file, Buffer.alloc(1)])],
-    ["with a gzip member behind it", (file: Buffer) => Buffer.concat([file, gzipSync("")])],
-    ["twice in a row", (file: Buffer) => Buffer.concat([file, file])],
+    ["with a byte behind it (AR-03)", (file: Buffer) => Buffer.concat([file, Buffer.alloc(1)])],
+    ["with a gzip member behind it (AR-03)", (file: Buffer) => Buffer.concat([file, gzipSync("")])],
+    ["twice in a row (AR-03)", (file: Buffer) => Buffer.concat([file, file])],
     ["without its footer", (file: Buffer) => file.subarray(0, -footerBytes)],
     ["with two footers", (file: Buffer) => Buffer.concat([file, file.subarray(-footerBytes)])],
     ["of footer alone", (file: Buffer) => file.subarray(-footerBytes)],
@@ -40,7 +40,7 @@ describe("a file is refused", () => {
     expect(await refusal({ fileName, bytes: change(bytes) })).toMatch(/^cannot read "12-02-2021-15-28-37.tar.gz": /);
   });
 
-  test("when another snapshot stands in front of it or behind it", async () => {
+  test("when another snapshot stands in front of it or behind it (AR-03)", async () => {
     const [one, two] = [await made, await other];
     for (const bytes of [Buffer.concat([one.bytes, two.bytes]), Buffer.concat([two.bytes, one.bytes])]) {
       expect(await refusal({ ...one, bytes })).toMatch(/does not fit the file/);
@@ -53,11 +53,11 @@ describe("a file is refused", () => {
     ["copy of 12-02-2021-15-28-37.tar.gz", /not one of a snapshot/],
     ["latest.tar.gz", /not one of a snapshot/],
     ["", /not one of a snapshot/],
-  ])("under the name %j", async (fileName, message) => {
+  ])("under the name %j (AR-10)", async (fileName, message) => {
     expect(await refusal({ ...(await made), fileName })).toMatch(message);
   });
 
-  test("when its header is of another run", async () => {
+  test("when its header is of another run (AR-10)", async () => {
     const changed = Buffer.from(JSON.stringify({ ...header, runId: "another" }));
     const file = await threeSegments(content, ([, ...rest]) => [{ path: "header.json", content: changed }, ...rest]);
     expect(await refusal(file)).toMatch(/header.json: differs from the manifest/);
@@ -187,7 +187,7 @@ describe("reading a part", () => {
     expect(given).toBe(segmentBytes);
   });
 
-  test("entries of another snapshot are not taken", async () => {
+  test("entries of another snapshot are not taken (AR-04)", async () => {
     const snapshot = await openSnapshot(fileOf(await made), never);
     const other = await openSnapshot(fileOf(await made), never);
     const [ours] = snapshot.manifest.instances;

@@ -423,9 +423,36 @@ test.each([
   ["a storage that is no folder", { dumps: [dumpOf("..", "b")] }, /cannot be a folder/],
   ["an instance that looks like a second attempt", { dumps: [dumpOf("a", "b~2")] }, /cannot be a folder/],
   ["no dump at a time", { concurrency: 0 }, /0 dumps at once/],
+  ["none of one storage at a time", { limits: { mariadb: 0 } }, /at once/],
   ["a header that could not be read", { header: { ...optionsOf([]).header, name: "today" } }, /could not be read back/],
 ])("writing refuses %s", async (_, options, message) => {
   await expect(make([], options)).rejects.toThrow(message);
+});
+
+test("of one storage no more run at once than its limit says, and its turn keeps no other from running", async () => {
+  const running: string[] = [];
+  const seen: string[] = [];
+  const dump = (storage: string, instance: string) => ({
+    ...doing(async (output) => {
+      running.push(storage);
+      seen.push([...running].sort().join("+"));
+      await send(output, { name: "a", content });
+      await pause(30);
+      running.splice(running.indexOf(storage), 1);
+    }, storage),
+    instance,
+  });
+  const dumps = [
+    dump("mariadb", "a"),
+    dump("mariadb", "b"),
+    dump("mariadb", "c"),
+    dump("minio", "d"),
+    dump("vault", "e"),
+  ];
+  const made = await make(dumps, { concurrency: 3, limits: { mariadb: 1 } });
+  expect(made.manifest.instances.map(({ instance }) => instance)).toEqual(["a", "b", "c", "d", "e"]);
+  expect(seen).toContain("mariadb+minio+vault");
+  expect(seen.join(" ")).not.toContain("mariadb+mariadb");
 });
 
 test("a stream's digests are those of what passed, whatever the chunks", async () => {

@@ -5,6 +5,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { Bytes } from "../../src/base/bytes.ts";
 import { collect } from "../../src/base/bytes.ts";
+import { UserError } from "../../src/base/errors.ts";
 import type { SaveRequest, Store, StoredFile } from "../../src/stores/store.ts";
 
 export interface StoreUnderTest {
@@ -73,6 +74,15 @@ export function testStoreContract(name: string, open: () => Promise<StoreUnderTe
       expect(await under.leftovers([first, second])).toEqual([]);
     };
 
+    test("check() makes nothing, and leaves nothing where it may write", async () => {
+      await expect(store.check(never)).resolves.toBe("absent");
+      await expect(listed(store)).rejects.toMatchObject({ outcome: "not-found" });
+      await store.prepare(never);
+      await expect(store.check(never)).resolves.toBe("ready");
+      await expectOnly();
+      expect(await under.leftovers(["kaa-backup-probe"])).toEqual([]);
+    });
+
     test("an absent place is not found, until prepare() has made it, and prepare() may be repeated", async () => {
       await expect(listed(store)).rejects.toMatchObject({ outcome: "not-found" });
       await store.prepare(never);
@@ -103,6 +113,22 @@ export function testStoreContract(name: string, open: () => Promise<StoreUnderTe
     test("an empty archive is refused and leaves nothing", async () => {
       await store.prepare(never);
       await expect(store.save(request(inChunks(Buffer.alloc(0), 1)))).rejects.toThrow("empty");
+      await expectOnly();
+    });
+
+    test("what is thrown before publishing publishes nothing, when all bytes are there", async () => {
+      await store.prepare(never);
+      const bytes = noise(2 * under.partSizeBytes);
+      let storedBytes = 0;
+      const beforePublish = async () => {
+        expect(storedBytes).toBe(bytes.byteLength);
+        throw new UserError("busy", "the lock is lost");
+      };
+      const onProgress = (total: number) => {
+        storedBytes = total;
+      };
+      const saving = store.save(request(inChunks(bytes, 70_000), { beforePublish, onProgress }));
+      await expect(saving).rejects.toMatchObject({ outcome: "busy", message: "the lock is lost" });
       await expectOnly();
     });
 

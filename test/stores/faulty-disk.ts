@@ -2,10 +2,12 @@
 
 import type { FileHandle } from "node:fs/promises";
 import * as nodeFileSystem from "node:fs/promises";
+import { setTimeout as sleep } from "node:timers/promises";
 import type { FileSystem } from "../../src/stores/local-disk.ts";
 
 export interface DiskFault {
-  /** `EIO`; or `short`: a write takes half of what it was given. */
+  /** `EIO`; or `short`: a write or read moves half of what it was given; `damaged`: one of its bits changes on the way, and
+   *  the disk says nothing; `late`: it takes its time. */
   readonly code: string;
   /** `link`, or of an open file: `file.write`. Any call when absent. */
   readonly call?: string;
@@ -16,6 +18,8 @@ export interface DiskFault {
   /** It is done, and then an error comes back, as over a network. */
   readonly afterwards?: boolean;
 }
+
+const lateMs = 40;
 
 type Call = (...args: readonly unknown[]) => Promise<unknown>;
 
@@ -59,6 +63,11 @@ export class FaultyDisk {
       const [buffer, offset, length, position] = args;
       return await call(buffer, offset, Math.ceil(Number(length) / 2), position);
     }
+    if (due.code === "late") {
+      await sleep(lateMs);
+      return await call(...args);
+    }
+    if (due.code === "damaged") return await damaged(name, call, args);
     // A descriptor is gone even when close() fails.
     if (due.afterwards === true || name === "file.close") {
       const done = await call(...args);
@@ -66,4 +75,20 @@ export class FaultyDisk {
     }
     throw Object.assign(new Error(`${due.code}: injected, ${name}`), { code: due.code, syscall: name });
   }
+}
+
+/** Of a write, what reaches the disk; of a read, what comes from it. */
+async function damaged(name: string, call: Call, [buffer, ...rest]: readonly unknown[]): Promise<unknown> {
+  const bytes = buffer as Buffer; // of file.read and file.write
+  const [offset, length] = [Number(rest[0] ?? 0), Number(rest[1] ?? bytes.byteLength)];
+  const at = offset + (length >> 1);
+  if (name === "file.write") {
+    const copy = Buffer.from(bytes);
+    copy.writeUInt8(copy.readUInt8(at) ^ 1, at);
+    return await call(copy, ...rest);
+  }
+  const done = (await call(bytes, ...rest)) as { readonly bytesRead: number };
+  const last = offset + done.bytesRead - 1;
+  if (done.bytesRead > 0) bytes.writeUInt8(bytes.readUInt8(last) ^ 1, last);
+  return done;
 }

@@ -264,6 +264,21 @@ test("prepare() removes temporary files of dead runs only (LD-07)", async () => 
   expect(notes).toHaveLength(2);
 });
 
+test("discardUnfinished() removes what was written under that name, and nothing else (LD-07)", async () => {
+  const gone = [`.kaa-backup~1~elsewhere~r1~${first}`, `.kaa-backup~${process.pid}~${hostname()}~r2~${first}`];
+  const kept = [`.kaa-backup~1~elsewhere~r3~${second}`, `.notes~${first}`, first];
+  for (const name of [...gone, ...kept]) writeFileSync(join(path, name), "data");
+  await directoryStore(path).discardUnfinished(first, never);
+  expect(readdirSync(path).sort()).toEqual(kept.sort());
+});
+
+test("prepare() removes the probe of a dead run at once, and a living one's not (LD-07)", async () => {
+  const of = (processId: number) => `.kaa-backup~${processId}~${hostname()}~r~probe`;
+  for (const processId of [4_194_305, process.ppid]) writeFileSync(join(path, of(processId)), "probe");
+  await directoryStore(path).prepare(never);
+  expect(readdirSync(path)).toEqual([of(process.ppid)]);
+});
+
 test("a directory that goes away during the save ends it (LD-08)", async () => {
   const vanishing = async function* () {
     yield* archive();
@@ -322,4 +337,24 @@ test.each(["000", "777"])("a saved file is 0600 whatever the umask: %s (LD-10)",
     process.umask(before);
   }
   for (const name of [first, second]) expect(statSync(join(path, name)).mode & 0o777).toBe(0o600);
+});
+
+test("a descriptor that cannot be closed after reading takes nothing back, and hides no other error (LD-02)", async () => {
+  writeFileSync(join(path, first), bytes);
+  const closing: DiskFault = { code: "EIO", call: "file.close", times: 9 };
+  const whole = directoryStore(path, { fileSystem: new FaultyDisk(closing).fileSystem });
+  expect((await contentOf(whole, first)).equals(bytes)).toBe(true);
+  const failing = new FaultyDisk({ code: "ESTALE", call: "file.stat" }, closing);
+  const opened = directoryStore(path, { fileSystem: failing.fileSystem }).open(first, never);
+  await expect(opened).rejects.toMatchObject({
+    outcome: "local-disk",
+    message: expect.stringContaining("stale handle"),
+  });
+});
+
+test("a probe that cannot be removed again is named (LD-02)", async () => {
+  const store = directoryStore(path, { fileSystem: new FaultyDisk({ code: "EIO", call: "unlink" }).fileSystem });
+  const error: unknown = await store.prepare(never).catch((thrown: unknown) => thrown);
+  const [probe = ""] = readdirSync(path);
+  expect(error).toMatchObject({ outcome: "local-disk", message: expect.stringContaining(join(path, probe)) });
 });

@@ -3,7 +3,7 @@ import { expect, test } from "vitest";
 import { openStore } from "../../src/stores/registry.ts";
 
 test("openStore() knows buckets and folders by their URL", async () => {
-  expect((await openStore("file:///var/backup/")).location).toBe("/var/backup/");
+  expect((await openStore("file:///var/backup/")).location).toBe("/var/backup");
   expect((await openStore("s3://storage-backup--kaa", { region: "us-east-1" })).location).toBe(
     "s3://storage-backup--kaa",
   );

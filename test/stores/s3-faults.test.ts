@@ -2,7 +2,7 @@
 import { afterAll, expect, test as oneAfterAnother, vi } from "vitest";
 import { UserError } from "../../src/base/errors.ts";
 import { explain, isTransient, toS3Failure } from "../../src/stores/s3-errors.ts";
-import { partSizeBytes } from "../../src/stores/s3-parts.ts";
+import { firstPartBytes, partSizeBytes } from "../../src/stores/s3-parts.ts";
 import type { Clock } from "../../src/stores/s3-retry.ts";
 import type { FakeAnswer } from "../fakes/s3-operations.ts";
 import { answer, change, type Fault, type FaultAction, hang, loseAnswer, refuse, reset } from "../fakes/s3-server.ts";
@@ -409,25 +409,46 @@ test("prepare() ends uploads of snapshots that are older than a day, and no othe
   expect(under.notes.filter((note) => note.startsWith("ended an upload"))).toHaveLength(3);
 });
 
+test("discardUnfinished() ends uploads of that name at any age, and no others (S3-13)", async () => {
+  const under = await place();
+  const store = under.server.bucket(bucket);
+  for (const key of [first, second, first, `${first}.old`]) store.createUpload(key, {});
+  await under.store.discardUnfinished(first, never);
+  expect([...(await under.leftovers([]))].sort()).toEqual([`${first}.old`, second].sort());
+});
+
 test("prepare() does without the right to list uploads, with a note (S3-13)", async () => {
   const under = await placeWith({ operation: "ListMultipartUploads", action: refuse(403, "AccessDenied") });
   await under.store.prepare(never);
   expect(under.notes.join()).toContain("s3:ListBucketMultipartUploads");
 });
 
-test("10,000 parts reach 5 TiB, at 16 MiB up to 100 GiB (S3-14)", () => {
+test("10,000 parts reach 5 TiB, at 8 MiB up to 31 GiB (S3-14)", () => {
   const MiB = 1024 ** 2;
   let total = 0;
   let below = 0;
   for (let part = 1; part <= 10_000; part++) {
-    const size = partSizeBytes(part, 16 * MiB);
-    expect(size).toBeGreaterThanOrEqual(partSizeBytes(Math.max(1, part - 1), 16 * MiB));
+    const size = partSizeBytes(part, 8 * MiB);
+    expect(size).toBeGreaterThanOrEqual(partSizeBytes(Math.max(1, part - 1), 8 * MiB));
+    expect(size).toBeLessThanOrEqual(5 * 1024 ** 3);
     total += size;
-    if (size === 16 * MiB) below = total;
+    if (size === 8 * MiB) below = total;
   }
   expect(total).toBeGreaterThanOrEqual(5 * 1024 ** 4);
-  expect(below).toBe(100 * 1024 ** 3);
-  expect(partSizeBytes(10_000, 2048 * MiB)).toBe(2048 * MiB);
+  expect(below).toBe(31.25 * 1024 ** 3);
+  expect(partSizeBytes(10_000, 3000 * MiB)).toBe(3000 * MiB);
+});
+
+test("what is expected decides the size of parts: equal ones hold it, and all of them twice as much or more (S3-14)", () => {
+  const MiB = 1024 ** 2;
+  expect(firstPartBytes(0)).toBe(8 * MiB);
+  expect(firstPartBytes(60 * 1024 ** 3)).toBe(8 * MiB);
+  for (const expected of [100, 1000, 4000].map((gibibytes) => gibibytes * 1024 ** 3)) {
+    const size = firstPartBytes(expected);
+    expect(size % MiB).toBe(0);
+    expect(8_000 * size).toBeGreaterThanOrEqual(expected);
+    expect(8_000 * size).toBeLessThan(expected + 8_000 * MiB);
+  }
 });
 
 test("credentials that expire during the upload are asked for once more (S3-15)", async () => {
@@ -717,6 +738,17 @@ test("an object that is locked is not removed, and the refusal says why (S3-23)"
   const under = await placeToRead({ operation: "DeleteObject", action: refuse(403, "AccessDenied", words) });
   await expect(under.store.remove(first, never)).rejects.toThrow(words);
   expect(under.server.bucket(bucket).current(first)).toBeDefined();
+});
+
+test("the store's clock is told as of its last answer, be that an error (CK-01)", async () => {
+  const under = await place();
+  expect(under.store.clockAheadMs()).toBeUndefined();
+  const date = (minutes: number) => ({ date: new Date(Date.now() + minutes * 60_000).toUTCString() });
+  under.server.fault({ action: change((given) => ({ ...given, headers: { ...given.headers, ...date(-10) } })) });
+  await expect(under.store.open(first, never)).rejects.toMatchObject({ outcome: "not-found" });
+  expect(under.store.clockAheadMs()).toBeGreaterThan(9 * 60_000);
+  await expect(under.store.open(first, never)).rejects.toMatchObject({ outcome: "not-found" });
+  expect(Math.abs(under.store.clockAheadMs() ?? 0)).toBeLessThan(60_000);
 });
 
 test("an endpoint without TLS is allowed, with one note (S3-24)", async () => {
