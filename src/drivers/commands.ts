@@ -3,7 +3,7 @@ import { type Bytes, collect } from "../base/bytes.ts";
 import { messageOf, type Outcome, UserError } from "../base/errors.ts";
 import type { JsonValue } from "../base/json.ts";
 import { type Command, type Pod, runForText, type Target } from "../cluster/cluster.ts";
-import type { BackupStream, Context, DumpOutput, Instance } from "./driver.ts";
+import type { BackupStream, Context, DumpOutput, DumpResult, Instance } from "./driver.ts";
 
 /** The pod to talk to, and the container in it: named by configuration, else one whose environment has one of these
  *  variables, else one of this name, else the only one.
@@ -21,6 +21,13 @@ export function chooseTarget(instance: Instance, hints: { readonly variables: Re
     throw new UserError("storage-not-ready", `"${instance.name}" has several pods that may be the primary: ${names}`);
   }
   const { containers } = pod;
+  if (instance.container !== undefined && !containers.some((each) => each.name === instance.container)) {
+    const names = containers.map((each) => each.name).join(", ");
+    throw new UserError(
+      "storage-not-ready",
+      `pod "${pod.name}" has no container "${instance.container}", which the configuration names; it has ${names}`,
+    );
+  }
   const container =
     containers.find((each) => each.name === instance.container) ??
     containers.find((each) => Object.keys(each.environment).some((name) => hints.variables.test(name))) ??
@@ -153,4 +160,27 @@ export function chooseContainerPort(
 /** A field of a JSON answer; what is no object has none. */
 export function field(value: unknown, name: string): unknown {
   return typeof value === "object" && value !== null ? (value as Record<string, unknown>)[name] : undefined;
+}
+
+/** The counts that a dump can promise: those that were the same before and after it. */
+export function steadyCounts(
+  before: Readonly<Record<string, number>>,
+  after: Readonly<Record<string, number>>,
+): Pick<DumpResult, "counts" | "warnings"> {
+  const changed = Object.keys(before).filter((unit) => after[unit] !== before[unit]);
+  return {
+    counts: Object.fromEntries(Object.entries(before).filter(([unit]) => !changed.includes(unit))),
+    warnings: changed.length > 0 ? [`not counted, for they changed during the dump: ${changed.join(", ")}`] : [],
+  };
+}
+
+/** A container without the tools that its driver needs. */
+export function lacking(
+  { pod, container }: Target,
+  tools: readonly string[],
+  hints: readonly string[] = [],
+): UserError {
+  return new UserError("storage-not-ready", `container "${container}" of pod "${pod.name}" lacks ${tools.join(", ")}`, {
+    hints,
+  });
 }

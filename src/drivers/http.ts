@@ -48,17 +48,25 @@ class PodConnection extends Duplex {
   #inner: Duplex | undefined;
 
   constructor(connect: () => Promise<Duplex>) {
-    super();
+    super({ allowHalfOpen: false }); // as net.Socket: an agent keeps no connection that the server has closed
     this.#connect = connect;
   }
 
   override _construct(done: (error?: Error) => void): void {
     this.#connect().then((inner) => {
+      // What has failed before anybody listened tells nobody any more.
+      if (inner.destroyed) {
+        done(inner.errored ?? new Error("the connection was closed"));
+        return;
+      }
       this.#inner = inner;
       inner.on("data", (chunk) => {
         if (!this.push(chunk)) inner.pause();
       });
-      inner.on("end", () => this.push(null));
+      inner.on("end", () => {
+        this.push(null);
+        this.read(0); // nobody reads while it waits for the next request, and without reading there is no "end"
+      });
       inner.on("error", (error) => this.destroy(error));
       inner.on("close", () => {
         if (!inner.readableEnded) this.destroy(new Error("the connection was closed"));
@@ -72,7 +80,13 @@ class PodConnection extends Duplex {
   }
 
   override _write(chunk: Uint8Array, _encoding: BufferEncoding, done: (error?: Error | null) => void): void {
-    this.#inner?.write(chunk, done);
+    const inner = this.#inner;
+    if (inner === undefined || inner.writableEnded) {
+      done(closedByServer());
+      return;
+    }
+    // Why it is gone says more than that it is.
+    inner.write(chunk, (error) => done(error && (inner.errored ?? error)));
   }
 
   override _final(done: () => void): void {
@@ -92,6 +106,11 @@ class PodConnection extends Duplex {
   unref = () => this;
 }
 
+/** The server closed a connection that waited for its next request. By this code clients know that it may be sent again. */
+function closedByServer(): Error {
+  return Object.assign(new Error("the server has closed the connection"), { code: "ECONNRESET" });
+}
+
 export interface HttpRequest {
   readonly method: string;
   /** Path and query. Parts that come from elsewhere must be encoded with `encodeURIComponent`. */
@@ -100,6 +119,9 @@ export interface HttpRequest {
   /** Sent with its length when it is text or a Buffer, else chunked. */
   readonly body?: string | Buffer | Bytes;
   readonly signal: AbortSignal;
+  /** Longest wait for the next bytes of an answer that has begun. Default: five minutes. Before it begins a server may be at
+   *  work for as long as it likes. */
+  readonly stallMs?: number;
 }
 
 export interface HttpResponse {
@@ -142,19 +164,33 @@ export async function openRequest(agent: Agent, request: HttpRequest): Promise<H
       pipeline(Readable.from(watched(body), { objectMode: false }), outgoing).catch(() => {});
     }
     const incoming = await answered;
-    return { status: incoming.statusCode ?? 0, headers: incoming.headers, body: wholeBody(incoming, signal) };
+    return { status: incoming.statusCode ?? 0, headers: incoming.headers, body: wholeBody(incoming, request) };
   } catch (error) {
     if (bodyFailed !== undefined) throw bodyFailed.error;
     throw asConnectionError(error, signal);
   }
 }
 
-async function* wholeBody(incoming: IncomingMessage, signal: AbortSignal): Bytes {
+const defaultStallMs = 300_000;
+
+/** A pod that hangs keeps its connection, and the API server answers for it: only time tells. */
+async function* wholeBody(
+  incoming: IncomingMessage,
+  { signal, stallMs = defaultStallMs }: Pick<HttpRequest, "signal" | "stallMs">,
+): Bytes {
+  const stalled = () => incoming.destroy(new Error(`nothing more of the answer came for ${stallMs / 1000} s`));
+  let timer = setTimeout(stalled, stallMs);
   try {
-    for await (const chunk of incoming) yield chunk as Buffer; // no encoding is set, so chunks are Buffers
+    for await (const chunk of incoming) {
+      clearTimeout(timer);
+      yield chunk as Buffer; // no encoding is set, so chunks are Buffers
+      timer = setTimeout(stalled, stallMs);
+    }
     if (!incoming.complete) throw new Error("the answer was cut");
   } catch (error) {
     throw asConnectionError(error, signal);
+  } finally {
+    clearTimeout(timer);
   }
 }
 

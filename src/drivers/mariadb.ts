@@ -1,9 +1,9 @@
 /** MariaDB: all databases in one consistent dump, accounts and grants as the rows of the server's own tables. Restoring
  *  replaces every database and account; administrators stay. docs/storages/mariadb.md has the details. */
 import { digestOf } from "../base/bytes.ts";
-import { messageOf, UserError } from "../base/errors.ts";
+import { messageOf, UserError, withEffect } from "../base/errors.ts";
 import { type Command, runForText } from "../cluster/cluster.ts";
-import { dumpStream, outputEncoding } from "./commands.ts";
+import { dumpStream, outputEncoding, steadyCounts } from "./commands.ts";
 import type {
   Backup,
   BackupStream,
@@ -104,14 +104,10 @@ async function dump(instance: Instance, output: DumpOutput, context: Context): P
   const rows =
     facts.databases.length === 0 ? 0 : await dumpTo("databases.sql", scripts.dumpScript, dumpArguments(server, facts));
   const after = await lookAt(instance, context);
-  const steady = Object.entries(server.counts).filter(([unit, value]) => after.counts[unit] === value);
-  const changed = Object.keys(server.counts).filter((unit) => after.counts[unit] !== server.counts[unit]);
+  const { counts, warnings } = steadyCounts(server.counts, after.counts);
   return {
-    counts: { ...Object.fromEntries(steady), rows, accounts: facts.accounts.length },
-    warnings: [
-      ...warningsOf(server),
-      ...(changed.length > 0 ? [`not counted, for they changed during the dump: ${changed.join(", ")}`] : []),
-    ],
+    counts: { ...counts, rows, accounts: facts.accounts.length },
+    warnings: [...warningsOf(server), ...warnings],
     facts: { ...facts },
   };
 }
@@ -139,7 +135,9 @@ function inputOf(args: readonly string[]): NonNullable<Command["input"]> {
 
 /** Accounts first: views can only be created when the definers of the views below them exist. */
 async function restore(instance: Instance, backup: Backup, context: Context): Promise<RestoreResult> {
-  const server = await lookAt(instance, context);
+  const server = await lookAt(instance, context).catch((error: unknown) => {
+    throw withEffect(error, "MariaDB was not changed");
+  });
   const facts = readFacts(backup.facts);
   const run = async (script: string, args: readonly string[], stream?: BackupStream) => {
     const input = stream && { bytes: stream.read(), digest: stream.stored, encoding: stream.encoding };
@@ -153,9 +151,7 @@ async function restore(instance: Instance, backup: Backup, context: Context): Pr
     const report = await run(scripts.restoreScript, [facts.history ? "history" : ""], databases);
     return { counts: countsAfter(report, facts), warnings: [] };
   } catch (error) {
-    const state = await openAgain(server, context);
-    if (!(error instanceof UserError)) throw error;
-    throw new UserError(error.outcome, error.message, { cause: error.cause, hints: error.hints, effect: state });
+    throw withEffect(error, await openAgain(server, context));
   }
 }
 

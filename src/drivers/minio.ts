@@ -2,7 +2,7 @@
  *  buckets hold exactly the snapshot's objects. docs/storages/minio.md has the details. */
 import { DeleteBucketCommand } from "@aws-sdk/client-s3";
 import { Meter } from "../base/bytes.ts";
-import { UserError } from "../base/errors.ts";
+import { UserError, withEffect } from "../base/errors.ts";
 import type { JsonValue } from "../base/json.ts";
 import {
   type Backup,
@@ -164,9 +164,4 @@ async function removeBucket(server: Server, bucket: string): Promise<readonly Lo
       if (!isS3Error(error, "BucketNotEmpty") || n === emptyings) throw error;
     }
   }
-}
-
-function withEffect(error: unknown, effect: string): unknown {
-  if (!(error instanceof UserError)) return error;
-  return new UserError(error.outcome, error.message, { cause: error.cause, hints: error.hints, effect });
 }

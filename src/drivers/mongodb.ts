@@ -3,7 +3,7 @@
 import { digestOf } from "../base/bytes.ts";
 import { UserError } from "../base/errors.ts";
 import { runForText } from "../cluster/cluster.ts";
-import { dumpStream, feedStream, field, outputEncoding, readSmall, reword } from "./commands.ts";
+import { dumpStream, feedStream, field, lacking, outputEncoding, readSmall, reword, steadyCounts } from "./commands.ts";
 import type {
   Backup,
   BackupStream,
@@ -73,12 +73,11 @@ async function inspect(instance: Instance, context: Context): Promise<Inspection
 
 async function requireTools({ target }: Server, context: Context): Promise<void> {
   const text = await runForText(context.cluster, target, { script: scripts.inspectScript, signal: context.signal });
-  const missing = [...text.matchAll(/^missing (.*)$/gm)].map(([, tool]) => tool);
+  const missing = [...text.matchAll(/^missing (.*)$/gm)].map(([, tool = ""]) => tool);
   if (missing.length === 0) return;
-  const where = `container "${target.container}" of pod "${target.pod.name}"`;
-  throw new UserError("storage-not-ready", `${where} lacks ${missing.join(", ")}`, {
-    hints: ["MongoDB's own images have the database tools up to 5.0; Bitnami's have them always"],
-  });
+  throw lacking(target, missing, [
+    "MongoDB's own images have the database tools up to 5.0; Bitnami's have them always",
+  ]);
 }
 
 function warningsOf({ replicaSet }: Server): readonly string[] {
@@ -122,15 +121,10 @@ async function dump(instance: Instance, output: DumpOutput, context: Context): P
     };
     await inPod(() => dumpStream(context, server.target, output, { name: archiveName, command }));
     const after = await holdingsOf(server);
-    const units = Object.keys(before.counts);
-    const changed = units.filter((unit) => before.counts[unit] !== after.counts[unit]);
-    const steady = units.filter((unit) => !changed.includes(unit)).map((unit) => [unit, before.counts[unit] ?? 0]);
+    const { counts, warnings } = steadyCounts(before.counts, after.counts);
     return {
-      counts: { ...Object.fromEntries(steady), users: accounts["system.users"].length },
-      warnings: [
-        ...warningsOf(server),
-        ...(changed.length > 0 ? [`not counted, for they changed during the dump: ${changed.join(", ")}`] : []),
-      ],
+      counts: { ...counts, users: accounts["system.users"].length },
+      warnings: [...warningsOf(server), ...warnings],
       facts: {
         databases: before.databases,
         users: accounts["system.users"].map((user) => String(user["_id"])),

@@ -3,7 +3,7 @@
 import { digestOf } from "../base/bytes.ts";
 import { UserError } from "../base/errors.ts";
 import type { JsonValue } from "../base/json.ts";
-import { field, readSmall } from "./commands.ts";
+import { field, readSmall, steadyCounts } from "./commands.ts";
 import type {
   Backup,
   Context,
@@ -17,7 +17,14 @@ import type {
 } from "./driver.ts";
 import { ApiError, passwordVariable, SearchApi, userVariable } from "./opendistro/api.ts";
 import { applyGlobal, readGlobal } from "./opendistro/global.ts";
-import { countsOf, deleteIndices, indicesOf, requireHealthy, restoreIndices } from "./opendistro/indices.ts";
+import {
+  countsOf,
+  deleteIndices,
+  indicesOf,
+  recoveredIndicesOf,
+  requireHealthy,
+  restoreIndices,
+} from "./opendistro/indices.ts";
 import { keyVariables, prepareNodes, requirePlugin } from "./opendistro/nodes.ts";
 import { discard, endpointVariable, type Place, register, remove, snapshotsIn, take } from "./opendistro/repository.ts";
 
@@ -25,6 +32,7 @@ const repository = "kaa-backup";
 /** Read-only: the snapshot may be another cluster's. */
 const restoreRepository = "kaa-restore";
 const streamName = "global.json";
+const tidyMs = 30_000;
 
 const driver: Driver = {
   storage: "opendistro",
@@ -91,7 +99,7 @@ function nameIn(context: Context): string {
 
 async function dump(work: Work, output: DumpOutput): Promise<DumpResult> {
   const { api, instance, context } = work;
-  requireHealthy(await indicesOf(api));
+  requireHealthy(await recoveredIndicesOf(api));
   const place = placeOf(work);
   const client = await prepareNodes(api, instance, context);
   await register(api, { name: repository, place, client, isReadOnly: false }, context);
@@ -108,11 +116,8 @@ async function dump(work: Work, output: DumpOutput): Promise<DumpResult> {
     })(),
     finish: async () => ({ plain: digest, stored: digest, by: "protocol" }),
   });
-  const steady = Object.entries(before).filter(([unit, count]) => after[unit] === count);
-  const changed = Object.keys(before).filter((unit) => after[unit] !== before[unit]);
   return {
-    counts: Object.fromEntries(steady),
-    warnings: changed.length > 0 ? [`not counted, for they changed during the dump: ${changed.join(", ")}`] : [],
+    ...steadyCounts(before, after),
     facts: { snapshot: nameIn(context), basePath: place.basePath, indices: [...indices], state: "SUCCESS" },
   };
 }
@@ -129,10 +134,9 @@ async function deleteLeftovers({ api, context }: Work): Promise<void> {
 async function forget(work: Work): Promise<void> {
   const { api, instance, context } = work;
   const place = placeOf(work);
-  if ((await api.find(`/_snapshot/${repository}`)) === undefined) {
-    const client = await prepareNodes(api, instance, context);
-    await register(api, { name: repository, place, client, isReadOnly: false }, context);
-  }
+  // Also when it is registered: it may be that of another bucket, where the snapshot would seem to be gone.
+  const client = await prepareNodes(api, instance, context);
+  await register(api, { name: repository, place, client, isReadOnly: false }, context);
   await discard(api, repository, nameIn(context));
 }
 
@@ -149,7 +153,7 @@ function readFacts(facts: JsonValue): Facts {
   // Names of indices hold no comma, star or blank, by the engine's own rules; here they would mean other indices.
   const areNames =
     Array.isArray(indices) && indices.every((each: unknown) => isName(each, /^[^\s,*?"<>|\\/#+-][^\s,*?"<>|\\/#]*$/));
-  if (!isName(snapshot, /^kaa-[\d-]+$/) || !isName(basePath, /^opendistro(\/[\w.-]+)*$/) || !areNames)
+  if (!isName(snapshot, /^kaa-[\d-]+$/) || !isName(basePath, /^opendistro(\/\w[\w.-]*)*$/) || !areNames)
     throw new UserError("invalid-snapshot", "opendistro's record in the manifest is damaged");
   return { snapshot, basePath, indices };
 }
@@ -210,7 +214,9 @@ async function restore(work: Work, backup: Backup): Promise<RestoreResult> {
     if (!(known instanceof UserError)) throw known;
     throw new UserError(known.outcome, known.message, { cause: known.cause, hints: known.hints, effect });
   } finally {
-    await remove(api, restoreRepository).catch(() =>
+    // On its own time: the signal of the restore may have fired.
+    const tidying = { ...context, signal: AbortSignal.timeout(tidyMs) };
+    await withApi(instance, tidying, (fresh) => remove(fresh, restoreRepository)).catch(() =>
       context.warn(`the repository "${restoreRepository}" is still registered`),
     );
   }

@@ -1,6 +1,6 @@
 /** PostgreSQL: roles as JSON (and globals.sql for people), one custom-format dump a database. Restoring replaces every
  *  database and role; only the target's own administrator logins stay. docs/storages/postgresql.md has the details. */
-import { isOutcome, messageOf, UserError } from "../base/errors.ts";
+import { isOutcome, messageOf, UserError, withEffect } from "../base/errors.ts";
 import type { JsonValue } from "../base/json.ts";
 import type { Target } from "../cluster/cluster.ts";
 import { runForText } from "../cluster/cluster.ts";
@@ -311,11 +311,6 @@ function countsIn(text: string, database: string): Record<string, number> {
 
 function add(totals: Record<string, number>, more: Readonly<Record<string, number>>): void {
   for (const [key, value] of Object.entries(more)) totals[key] = (totals[key] ?? 0) + value;
-}
-
-function withEffect(error: unknown, effect: string): unknown {
-  if (!(error instanceof UserError)) return error;
-  return new UserError(error.outcome, error.message, { cause: error.cause, hints: error.hints, effect });
 }
 
 function secrets(context: Context): Readonly<Record<string, string>> {

@@ -1,7 +1,7 @@
 /** Vault with raft storage: its own snapshot, still encrypted by the barrier. A snapshot can only be used with the unseal
  *  keys of the Vault that it was taken of. docs/storages/vault.md has the details. */
 import { Meter } from "../base/bytes.ts";
-import { isOutcome, UserError } from "../base/errors.ts";
+import { isOutcome, UserError, withEffect } from "../base/errors.ts";
 import type { JsonValue } from "../base/json.ts";
 import { field } from "./commands.ts";
 import type {
@@ -251,11 +251,6 @@ async function send(instance: Instance, backup: Backup, stream: BackupStream, co
     if (status >= 300) throw api.refusal(status, words, `POST ${snapshotPath}-force`);
     return true;
   });
-}
-
-function withEffect(error: unknown, effect: string): unknown {
-  if (!(error instanceof UserError) || error.effect !== undefined) return error;
-  return new UserError(error.outcome, error.message, { cause: error.cause, hints: error.hints, effect });
 }
 
 async function countAfter(instance: Instance, isForeign: boolean, context: Context): Promise<RestoreResult> {

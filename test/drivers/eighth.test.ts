@@ -8,6 +8,8 @@ import type { Cluster, Pod } from "../../src/cluster/cluster.ts";
 import { readSmall } from "../../src/drivers/commands.ts";
 import type { Driver } from "../../src/drivers/driver.ts";
 import type { Scope } from "../../src/storages.ts";
+import { scopeOf } from "../fakes/scope.ts";
+import { heldLock } from "../fakes/script-cluster.ts";
 import { directoryUnderTest } from "../stores/places.ts";
 
 let held = "";
@@ -69,18 +71,11 @@ test("a toy storage is found, backed up, listed and restored", async () => {
     checkNamespace: async () => {},
     listPods: async () => [{ ...pod, phase: "Running", containers: [] } as Pod],
     version: async () => "v1.34.4",
-    lock: async () => ({ lost: new AbortController().signal, release: async () => {} }),
+    lock: async () => heldLock,
   };
-  const quiet = { started() {}, progressBytes() {}, finished() {}, failed() {}, note() {}, warning() {} };
   const scope: Scope = {
-    cluster: cluster as Cluster,
-    namespace: "kaa",
-    releasePrefix: "",
+    ...scopeOf(cluster, AbortSignal.timeout(20_000)),
     environment: { TOY_PASSWORD: "asked for" },
-    compression: "auto",
-    location: { region: "us-east-1" },
-    reporter: quiet,
-    signal: AbortSignal.timeout(20_000),
   };
   const storages = ["toy" as "vault"]; // the registry's type cannot know it
   try {

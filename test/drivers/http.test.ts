@@ -2,7 +2,9 @@
 import { createServer, type RequestListener } from "node:http";
 import { createServer as createTlsServer } from "node:https";
 import { type AddressInfo, connect, type Server } from "node:net";
+import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, describe, expect, test } from "vitest";
+import { collect } from "../../src/base/bytes.ts";
 import type { Cluster, Pod } from "../../src/cluster/cluster.ts";
 import { openRequest, podAgent, sendRequest } from "../../src/drivers/http.ts";
 import { certificateFor } from "../fakes/certificate.ts";
@@ -13,8 +15,11 @@ afterEach(() => {
   for (const close of closing.splice(0)) close();
 });
 
-async function served(listener: RequestListener, { tls = false, connections = 2 } = {}) {
-  const server: Server = tls ? createTlsServer(certificateFor("localhost"), listener) : createServer(listener);
+async function served(listener: RequestListener, { tls = false, connections = 2, keepAliveMs = 5000 } = {}) {
+  const options = { keepAliveTimeout: keepAliveMs };
+  const server: Server = tls
+    ? createTlsServer({ ...certificateFor("localhost"), ...options }, listener)
+    : createServer(options, listener);
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   let opened = 0;
   const cluster: Pick<Cluster, "connect"> = {
@@ -75,6 +80,25 @@ test("an answer that is cut is an error, never a short body", async () => {
   });
 });
 
+test("an answer that stops in its middle is given up, one that is read slowly is not", async () => {
+  const { agent, signal } = await served((request, response) => {
+    response.writeHead(200, { "content-length": 8 }).write("half");
+    if (request.url === "/whole") response.end("half");
+  });
+  const stalled = openRequest(agent, { method: "GET", path: "/", signal, stallMs: 100 });
+  await expect(stalled.then(({ body }) => collect(body, 100))).rejects.toMatchObject({
+    outcome: "stream-lost",
+    message: expect.stringContaining("nothing more of the answer came for 0.1 s"),
+  });
+  const whole = await openRequest(agent, { method: "GET", path: "/whole", signal, stallMs: 100 });
+  let text = "";
+  for await (const chunk of whole.body) {
+    await sleep(200);
+    text += Buffer.from(chunk).toString();
+  }
+  expect(text).toBe("halfhalf");
+});
+
 test("a body that fails fails the request", async () => {
   const { agent, signal } = await served(echo);
   async function* body() {
@@ -115,4 +139,13 @@ test("a pod that cannot be reached fails the request with the reason", async () 
     outcome: "stream-lost",
     message: expect.stringContaining("nothing listens on port 80"),
   });
+});
+
+test("a connection that the server has closed while it waited is not used again", async () => {
+  const { agent, signal, opened } = await served(echo, { keepAliveMs: 100 });
+  for (let n = 1; n <= 3; n++) {
+    expect((await sendRequest(agent, { method: "PUT", path: "/", body: "abc", signal })).status).toBe(200);
+    expect(opened()).toBe(n);
+    await sleep(1500); // Node's server adds a second to the time it promises
+  }
 });

@@ -1,35 +1,16 @@
 /** The Vault driver against a scripted Vault in this process: what it refuses, what it says, and what it sends. */
 import { createHash } from "node:crypto";
-import { createServer, type Server } from "node:http";
-import { type AddressInfo, connect } from "node:net";
-import { gzipSync } from "node:zlib";
+import type { Server } from "node:http";
+import { connect } from "node:net";
 import { afterAll, describe, expect, test } from "vitest";
 import { type Bytes, collect } from "../../src/base/bytes.ts";
 import type { Cluster, Pod } from "../../src/cluster/cluster.ts";
 import type { Backup, Context, DumpOutput, Instance } from "../../src/drivers/driver.ts";
-import { tarEnd, tarHeader, tarPadding } from "../../src/drivers/tar.ts";
 import { requireWholeSnapshot } from "../../src/drivers/vault/snapshot.ts";
 import driver from "../../src/drivers/vault.ts";
+import { raftMembers, raftSnapshot, startVault, type Vault } from "../fakes/vault.ts";
 
-const sha256 = (text: string) => createHash("sha256").update(text).digest("hex");
-
-function raftSnapshot(members: readonly (readonly [string, string])[]): Buffer {
-  const parts = members.flatMap(([name, text]) => [
-    tarHeader(name, Buffer.byteLength(text)),
-    Buffer.from(text),
-    tarPadding(Buffer.byteLength(text)),
-  ]);
-  return gzipSync(Buffer.concat([...parts, tarEnd]));
-}
-
-const state = "s".repeat(100_000);
-const sums = `${sha256("{}")}  meta.json\n${sha256(state)}  state.bin\n`;
-const wholeMembers = [
-  ["meta.json", "{}"],
-  ["state.bin", state],
-  ["SHA256SUMS", sums],
-  ["SHA256SUMS.sealed", "sealed"],
-] as const;
+const wholeMembers = raftMembers("s".repeat(100_000));
 const whole = raftSnapshot(wholeMembers);
 
 async function* inPieces(bytes: Uint8Array, size = 1000): Bytes {
@@ -52,6 +33,7 @@ describe("a raft snapshot", () => {
   });
 
   const [meta, content, list, sealed] = wholeMembers;
+  const [, sums] = list;
   test.each([
     ["without SHA256SUMS.sealed", [meta, content, list], /last member is not SHA256SUMS.sealed/],
     ["with an empty SHA256SUMS.sealed", [meta, content, list, ["SHA256SUMS.sealed", ""]], /not SHA256SUMS.sealed/],
@@ -69,50 +51,16 @@ describe("a raft snapshot", () => {
   });
 });
 
-/** A Vault whose state a test sets, and which records what it is told. */
-interface Vault {
-  sealed: boolean;
-  initialized: boolean;
-  standby: boolean;
-  storageType: string;
-  clusterId: string;
-  token: string;
-  rights: readonly string[];
-  snapshot: Buffer;
-  keys: readonly string[];
-  /** Refuses an unforced snapshot, as Vault does for one that was taken under other keys. */
-  keysChanged: boolean;
-  forced: boolean;
-  progress: string[];
-  loaded: Buffer | undefined;
-  requests: string[];
-}
-
 const servers: Server[] = [];
 afterAll(() => {
   for (const server of servers.splice(0)) server.close();
 });
 
 async function started(changes: Partial<Vault> = {}, credentials: Record<string, string> = { VAULT_TOKEN: "root" }) {
-  const vault: Vault = {
-    ...{ sealed: false, initialized: true, standby: false, storageType: "raft", clusterId: "here", token: "root" },
-    ...{ rights: ["root"], snapshot: whole, keys: ["k1", "k2"], keysChanged: false, forced: false, progress: [] },
-    ...{ loaded: undefined, requests: [] },
-    ...changes,
-  };
-  const server = createServer(async (request, response) => {
-    const body: Buffer[] = [];
-    for await (const chunk of request) body.push(chunk as Buffer);
-    const path = (request.url ?? "").replace("/v1/sys/", "");
-    vault.requests.push(`${request.method} ${path}`);
-    const [status, answer] = answerOf(vault, `${request.method} ${path}`, Buffer.concat(body), request.headers);
-    response.statusCode = status;
-    response.end(Buffer.isBuffer(answer) ? answer : JSON.stringify(answer));
-  });
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const { vault, server, port } = await startVault({ snapshot: whole, ...changes });
   servers.push(server);
   const cluster: Pick<Cluster, "connect"> = {
-    connect: async () => connect((server.address() as AddressInfo).port, "127.0.0.1"),
+    connect: async () => connect(port, "127.0.0.1"),
   };
   const warned: string[] = [];
   const context: Context = {
@@ -128,48 +76,6 @@ async function started(changes: Partial<Vault> = {}, credentials: Record<string,
   const pod: Partial<Pod> = { name: "kaa-vault-0", namespace: "kaa", phase: "Running", ready: true, containers: [] };
   const instance: Instance = { storage: "vault", name: "kaa-vault", pods: [pod as Pod] };
   return { vault, context, instance, warned };
-}
-
-function answerOf(
-  vault: Vault,
-  call: string,
-  body: Buffer,
-  headers: Record<string, unknown>,
-): readonly [number, unknown] {
-  if (call === "GET seal-status") {
-    const { sealed, initialized, storageType, clusterId } = vault;
-    const about = { type: "shamir", t: 2, version: "1.21.4", storage_type: storageType, cluster_id: clusterId };
-    return [200, { sealed, initialized, ...about }];
-  }
-  if (call === "GET leader") return [200, { is_self: !vault.standby, leader_address: "http://x" }];
-  if (call === "POST unseal") {
-    const { key, reset } = JSON.parse(body.toString()) as { key?: string; reset?: boolean };
-    vault.progress = reset === true ? [] : [...vault.progress, key ?? ""];
-    if (vault.progress.length === 2) {
-      if (!vault.progress.every((each) => vault.keys.includes(each))) return [400, { errors: ["failed to decrypt"] }];
-      vault.sealed = false;
-    }
-    return [200, { sealed: vault.sealed }];
-  }
-  if (vault.sealed) return [503, { errors: ["Vault is sealed"] }];
-  if (headers["x-vault-token"] !== vault.token) return [403, { errors: ["permission denied"] }];
-  if (call === "POST capabilities-self") return [200, { capabilities: vault.rights }];
-  if (call === "GET storage/raft/snapshot") return [200, vault.snapshot];
-  if (call.startsWith("POST storage/raft/snapshot")) {
-    if (vault.keysChanged && !call.endsWith("-force"))
-      return [
-        400,
-        { errors: ["could not verify hash file, possibly the snapshot is using a different set of unseal keys"] },
-      ];
-    vault.loaded = body;
-    vault.forced = call.endsWith("-force");
-    if (vault.forced) Object.assign(vault, { sealed: true, token: "source's" });
-    return [204, ""];
-  }
-  if (call === "GET mounts") return [200, { data: { "sys/": { type: "system" } } }];
-  if (call === "GET auth") return [200, { data: { "token/": {} } }];
-  if (call === "GET policies/acl?list=true") return [200, { data: { keys: ["default", "root"] } }];
-  return [200, { data: {} }];
 }
 
 function backupOf(clusterId: string): Backup {

@@ -1,11 +1,11 @@
-/** InfluxDB's HTTP API: queries as the administrator. */
+/** InfluxDB 1.x's HTTP API: queries as the administrator. */
 import type { Agent } from "node:http";
 import { UserError } from "../../base/errors.ts";
 import type { JsonValue } from "../../base/json.ts";
-import type { Target } from "../../cluster/cluster.ts";
-import { chooseContainerPort, readEnvironment } from "../commands.ts";
+import { readEnvironment } from "../commands.ts";
 import type { Context } from "../driver.ts";
-import { podAgent, sendRequest } from "../http.ts";
+import { sendRequest } from "../http.ts";
+import type { Found } from "./generation.ts";
 
 export const userVariable = "INFLUXDB_ADMIN_USER";
 export const passwordVariable = "INFLUXDB_ADMIN_USER_PASSWORD";
@@ -27,28 +27,14 @@ export class InfluxApi {
     this.#signal = signal;
   }
 
-  /** The caller must `close()` it. */
-  static async connect(target: Target, context: Context): Promise<InfluxApi> {
-    const { cluster, signal } = context;
-    const { port } = chooseContainerPort(target.pod, { names: ["http", "api"], fallback: 8086 });
+  /** Takes the login from what the operator has set, else from the container's environment. */
+  static async of({ target, agent }: Found, context: Context): Promise<InfluxApi> {
     const names = [userVariable, passwordVariable, "INFLUXDB_ADMIN_PASSWORD"] as const;
     const inPod = await readEnvironment(context, target, names);
     const user = context.credentials[userVariable] ?? inPod[userVariable] ?? "";
     const password =
       context.credentials[passwordVariable] ?? inPod[passwordVariable] ?? inPod["INFLUXDB_ADMIN_PASSWORD"] ?? "";
-    return new InfluxApi(podAgent({ cluster, pod: target.pod, port, tls: false }, signal), { user, password }, signal);
-  }
-
-  close(): void {
-    this.#agent.destroy();
-  }
-
-  /** The server's version; anybody may ask.
-   *  @throws UserError `stream-lost` when nothing answers. */
-  async version(signal = this.#signal): Promise<string> {
-    const { headers } = await sendRequest(this.#agent, { method: "GET", path: "/ping", signal });
-    const [version] = [headers["x-influxdb-version"]].flat();
-    return (version ?? "").replace(/^v/, "");
+    return new InfluxApi(agent, { user, password }, context.signal);
   }
 
   /** Runs one statement, which is sent in the body: some hold passwords.

@@ -1,7 +1,6 @@
-/** Proves that influxd's portable backup is whole: every file of its manifest is there. */
+/** Proves that a backup that InfluxDB's own tools have made is whole: every file of its manifest is there. */
 import type { Bytes } from "../../base/bytes.ts";
 import { messageOf, UserError } from "../../base/errors.ts";
-import { field } from "../commands.ts";
 import { checkAlong, tarMembers } from "../tar.ts";
 
 const manifestBytes = 32 * 1024 * 1024;
@@ -28,13 +27,17 @@ async function readMembers(tar: Bytes): Promise<void> {
   }
   if (manifests.length === 0) throw new Error("it has no manifest");
   for (const text of manifests) {
-    const manifest: unknown = JSON.parse(text);
-    const files = field(manifest, "files");
-    const listed = [field(manifest, "meta"), ...(Array.isArray(files) ? files : [])];
-    for (const file of listed) {
-      const name = String(field(file, "fileName"));
+    const names = filesIn(JSON.parse(text));
+    if (names.length === 0) throw new Error("its manifest names no file");
+    for (const name of names)
       if ((sizes.get(name) ?? 0) === 0)
         throw new Error(`its manifest names ${JSON.stringify(name)}, which is not there`);
-    }
   }
+}
+
+/** Every `fileName` of a manifest, wherever it stands: 1.x lists files, 2.x has them in its tree of buckets and shards. */
+function filesIn(value: unknown): readonly string[] {
+  if (typeof value !== "object" || value === null) return [];
+  const own = "fileName" in value ? [String(value.fileName)] : [];
+  return [...own, ...Object.values(value).flatMap(filesIn)];
 }

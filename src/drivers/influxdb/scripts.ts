@@ -2,7 +2,7 @@
  *  when the script ends, however it ends. What a killed run left is deleted by the next. */
 
 const workFolder = `base=; room=0
-for each in "$INFLUXD_TMP" /bitnami/influxdb /var/lib/influxdb /tmp; do
+for each in "$INFLUXD_TMP" /bitnami/influxdb /var/lib/influxdb /var/lib/influxdb2 /tmp; do
   [ -n "$each" ] && [ -d "$each" ] && [ -w "$each" ] || continue
   rm -rf "$each"/kaa-backup.??????
   free=$(df -Pk "$each" | awk 'NR == 2 { print $4 }' 2>/dev/null) || free=$(df -Pk "$each" | sed -n '2s/^.* \\([0-9]*\\) *[0-9]*% .*/\\1/p')
@@ -18,14 +18,17 @@ trap 'exit 143' TERM INT HUP
 export const inspectScript = `for tool in influxd tar mktemp df gzip; do command -v "$tool" >/dev/null || echo "$tool"; done
 echo "kilobytes $(du -sk /bitnami/influxdb/data /var/lib/influxdb/data 2>/dev/null | awk '{ sum += $1 } END { print sum + 0 }')"`;
 
+/** Sends what lies in $dir, when it has a manifest and every file in it is whole. */
+const send = `cd "$dir" || exit
+set -- *.manifest
+[ -f "$1" ] || { echo 'the backup has no manifest' >&2; exit 3; }
+for each in *.gz; do [ -f "$each" ] || continue; gzip -t "$each" || exit; done
+tar -cf - *`;
+
 /** stdout: a tar of influxd's portable backup. */
 export const dumpScript = `${workFolder}
 influxd backup -portable -host 127.0.0.1:8088 "$dir" >&2 || exit
-cd "$dir" || exit
-set -- *.manifest
-[ -f "$1" ] || { echo 'influxd wrote no manifest' >&2; exit 3; }
-for each in *.gz; do [ -f "$each" ] || continue; gzip -t "$each" || exit; done
-tar -cf - *`;
+${send}`;
 
 /** stdin: that tar. No database but the server's own may exist. */
 export const restoreScript = `${workFolder}
@@ -35,3 +38,19 @@ code=$?
 cat "$dir/log" >&2
 [ "$code" = 0 ] || exit "$code"
 if grep -v ' on database _internal\\. ' "$dir/log" | grep -q 'Skipping shard'; then echo "influxd skipped a shard" >&2; exit 3; fi`;
+
+/** As `inspectScript`, for 2.x. Versions before 2.1 have the command in influxd's own package; a slim image may lack it. */
+export const inspectTwoScript = `for tool in influx tar mktemp df gzip; do command -v "$tool" >/dev/null || echo "$tool"; done
+echo "kilobytes $(du -sk /bitnami/influxdb /var/lib/influxdb2 2>/dev/null | awk '{ sum += $1 } END { print sum + 0 }')"`;
+
+/** $1: port. $INFLUX_TOKEN: the operator's token. stdout: a tar of influx's backup. */
+export const dumpTwoScript = `${workFolder}
+export INFLUX_HOST="http://127.0.0.1:$1"
+influx backup "$dir" >&2 || exit
+${send}`;
+
+/** $1: port. $INFLUX_TOKEN: the operator's token. stdin: that tar. */
+export const restoreTwoScript = `${workFolder}
+tar -xf - -C "$dir" || exit
+export INFLUX_HOST="http://127.0.0.1:$1"
+influx restore --full "$dir" >&2`;

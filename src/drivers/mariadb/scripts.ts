@@ -98,7 +98,7 @@ const missingRights = names(
     substring_index(current_user(), '@', -1), ''''))`,
 );
 
-const inspection = jsonObject({
+const facts = jsonObject({
   version: "json_quote(version())",
   tool: "json_quote(@tool)",
   rootUser: "json_quote(@root)",
@@ -143,18 +143,19 @@ const inspection = jsonObject({
   counts: jsonObject(objectCounts),
 });
 
-/** Prints one JSON document of facts. */
+/** $1: what to select. Prints one JSON document of facts. */
 export const inspectScript = `${prelude}
 replicas=$(sql -e 'show all slaves status' </dev/null) || exit
 {
   echo "set @tool = $(text "$("$dumper" --version)"), @root = $(text "$root"), @app = $(text "$app"),
     @replica = $([ -z "$replicas" ] && echo "'false'" || echo "'true'");
     select group_concat(json_quote(name)) into @keep from (select user as name from mysql.global_priv where user in ($keep) group by user) k;"
-  cat <<'SQL'
-select ${inspection};
-SQL
+  printf 'select %s;\\n' "$1"
 } | sql
 `;
+/** Of `inspectScript`. It is no here-document, for it has more than a page: of such a one dash and busybox leave the writer
+ *  unreaped, which stays as a zombie where mariadbd is process 1 (seen with dash 0.5.12; dash's redir.c, openhere). */
+export const inspectArguments = [facts] as const;
 
 /** Stdin: the rest of mariadb-dump's arguments, one a line in octal escapes of printf's %b, so that neither the number nor
  *  the bytes of names matter.

@@ -4,7 +4,7 @@ import type { Pod, Target } from "../../cluster/cluster.ts";
 import { chooseTarget, runForJson } from "../commands.ts";
 import type { Context, Instance } from "../driver.ts";
 import { inPod, secrets } from "./pod.ts";
-import { inspectScript } from "./scripts.ts";
+import { inspectArguments, inspectScript } from "./scripts.ts";
 
 export interface Account {
   readonly user: string;
@@ -87,7 +87,7 @@ async function inspectPod(instance: Instance, pods: readonly Pod[], context: Con
     variables: /^(MARIADB|MYSQL)_ROOT_PASSWORD(_FILE)?$/,
     name: /mariadb|mysql/,
   });
-  const command = { script: inspectScript, secrets: secrets(context) };
+  const command = { script: inspectScript, args: inspectArguments, secrets: secrets(context) };
   const answer = (await inPod(() => runForJson(context, target, command))) as unknown as Answer; // made by our SQL
   return { ...answer, target };
 }

@@ -19,7 +19,7 @@ import { connections, type Server } from "./server.ts";
 
 /** Larger objects go up in parts. */
 const smallBytes = 1024 * 1024;
-const partBytes = 16 * 1024 * 1024;
+const partBytes = 8 * 1024 * 1024;
 const partsLimit = 9000;
 const recordBytes = 1024 * 1024;
 const abortMs = 10_000;

@@ -1,5 +1,6 @@
 /** The REST API of Open Distro, Elasticsearch or OpenSearch: one node, one login. */
 import type { Agent } from "node:http";
+import { setTimeout as pause } from "node:timers/promises";
 import { isOutcome, UserError } from "../../base/errors.ts";
 import type { Pod } from "../../cluster/cluster.ts";
 import { chooseContainerPort, field, readEnvironment } from "../commands.ts";
@@ -113,6 +114,23 @@ export class SearchApi {
     } catch (error) {
       if (error instanceof ApiError && [400, 404, 405].includes(error.status)) return undefined;
       throw error;
+    }
+  }
+}
+
+const lostMs = 60_000;
+const askAgainMs = 1000;
+
+/** Asks about what the engine does by itself. A connection that breaks says nothing about that: it is asked again, until no
+ *  answer has come for a minute. */
+export async function askPatiently<T>(signal: AbortSignal, ask: () => Promise<T>): Promise<T> {
+  const giveUpAt = performance.now() + lostMs;
+  while (true) {
+    try {
+      return await ask();
+    } catch (error) {
+      if (!isOutcome(error, "stream-lost", "cluster") || performance.now() > giveUpAt) throw error;
+      await pause(askAgainMs, undefined, { signal });
     }
   }
 }

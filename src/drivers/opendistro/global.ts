@@ -10,6 +10,8 @@ interface Kind {
   readonly path: string;
   /** Entries of the answer: name and body. */
   readonly entries: (answer: unknown) => readonly (readonly [string, unknown])[];
+  /** Below which each is put, when it is not `path`. */
+  readonly each?: string;
 }
 
 /** Entries of an answer of the form {"key": [{"name": …, "body": …}]}. */
@@ -24,8 +26,15 @@ function listed(key: string, body: string) {
 
 const named = (answer: unknown) => Object.entries((answer ?? {}) as Readonly<Record<string, unknown>>);
 
-/** In the order in which they can be put: an index template may be composed of component templates. */
+/** In the order in which they can be put: pipelines use scripts, index templates are composed of component templates. */
 const kinds: Readonly<Record<string, Kind>> = {
+  // There is no list of them but in the state of the cluster.
+  scripts: {
+    path: "/_cluster/state/metadata?filter_path=metadata.stored_scripts",
+    each: "/_scripts",
+    entries: (answer) =>
+      named(field(field(answer, "metadata"), "stored_scripts")).map(([name, script]) => [name, { script }] as const),
+  },
   componentTemplates: { path: "/_component_template", entries: listed("component_templates", "component_template") },
   indexTemplates: { path: "/_index_template", entries: listed("index_templates", "index_template") },
   templates: { path: "/_template", entries: named },
@@ -62,17 +71,17 @@ export async function applyGlobal(api: SearchApi, wanted: Global): Promise<reado
   };
   const existing = await readGlobal(api);
   // Removed in the other order: a component template that is in use cannot go.
-  for (const [kind, { path }] of Object.entries(kinds).reverse()) {
+  for (const [kind, { path, each = path }] of Object.entries(kinds).reverse()) {
     const gone = Object.keys((existing[kind] ?? {}) as object).filter(
       (name) => field(wanted[kind], name) === undefined,
     );
     for (const name of gone)
-      await attempt(`not removed: ${kind} "${name}"`, () => api.call("DELETE", `${path}/${encodeURIComponent(name)}`));
+      await attempt(`not removed: ${kind} "${name}"`, () => api.call("DELETE", `${each}/${encodeURIComponent(name)}`));
   }
-  for (const [kind, { path }] of Object.entries(kinds)) {
+  for (const [kind, { path, each = path }] of Object.entries(kinds)) {
     for (const [name, body] of named(wanted[kind]))
       await attempt(`not restored: ${kind} "${name}"`, () =>
-        api.call("PUT", `${path}/${encodeURIComponent(name)}`, body),
+        api.call("PUT", `${each}/${encodeURIComponent(name)}`, body),
       );
   }
   const gone = Object.keys((existing["settings"] ?? {}) as object).filter(

@@ -3,8 +3,8 @@ import { setTimeout as pause } from "node:timers/promises";
 import { UserError } from "../../base/errors.ts";
 import { field } from "../commands.ts";
 import type { Context } from "../driver.ts";
-import { ApiError, type SearchApi } from "./api.ts";
-import { isSecurity } from "./repository.ts";
+import { ApiError, askPatiently, type SearchApi } from "./api.ts";
+import { allButSecurity, isSecurity } from "./repository.ts";
 
 const pollMs = 1000;
 /** A restore that has not moved for so long has failed: a shard that nobody can hold waits for ever. */
@@ -46,6 +46,20 @@ export async function countsOf(api: SearchApi): Promise<Readonly<Record<string, 
   };
 }
 
+const recoveryWait = "60s";
+
+/** As `indicesOf`, after a while for shards that are being found again, as they are when a node has just started.
+ *  Source: Elasticsearch 7.10 reference, cluster health API, which answers 408 when the time is over. */
+export async function recoveredIndicesOf(api: SearchApi): Promise<readonly Index[]> {
+  const indices = await indicesOf(api);
+  if (!indices.some(({ health }) => health === "red")) return indices;
+  const path = `/_cluster/health?wait_for_status=yellow&timeout=${recoveryWait}`;
+  await api.call("GET", path).catch((error: unknown) => {
+    if (!(error instanceof ApiError)) throw error; // whatever it says, the indices tell
+  });
+  return await indicesOf(api);
+}
+
 /** @throws UserError `storage-not-ready`: what has lost a shard cannot be dumped whole. */
 export function requireHealthy(indices: readonly Index[]): void {
   const red = indices.filter(({ health }) => health === "red").map(({ name }) => name);
@@ -53,9 +67,10 @@ export function requireHealthy(indices: readonly Index[]): void {
 }
 
 export async function deleteIndices(api: SearchApi, names: readonly string[]): Promise<void> {
-  await api.call("DELETE", "/_data_stream/*?expand_wildcards=all").catch((error: unknown) => {
-    if (!(error instanceof ApiError)) throw error; // engines before 7.9 know none, and there may be none
-  });
+  // The index that a data stream writes to cannot be deleted without the stream. Engines before 7.9 know none.
+  const streams = field(await api.find("/_data_stream"), "data_streams");
+  for (const stream of Array.isArray(streams) ? streams : [])
+    await api.call("DELETE", `/_data_stream/${encodeURIComponent(String(field(stream, "name")))}`);
   for (let from = 0; from < names.length; from += namesAtOnce) {
     const some = names
       .slice(from, from + namesAtOnce)
@@ -74,29 +89,28 @@ export async function restoreIndices(
   const { repository, snapshot, indices } = from;
   if (indices.length === 0) return;
   await api.call("POST", `/_snapshot/${repository}/${snapshot}/_restore`, {
-    indices: indices.join(","),
+    indices: allButSecurity, // not the names: data streams would come back as plain indices
     include_global_state: false,
     include_aliases: true,
     partial: false,
   });
+  const ask = (path: string) => askPatiently(context.signal, () => api.call("GET", path));
   let last = "";
-  let movedAt = Date.now();
+  let movedAt = performance.now();
   while (true) {
-    const health = field(await api.call("GET", "/_cluster/health?level=indices&expand_wildcards=all"), "indices");
+    const health = field(await ask("/_cluster/health?level=indices&expand_wildcards=all"), "indices");
     const waiting = indices.filter((name) => {
       const status = field(field(health, name), "status");
       return status !== "green" && status !== "yellow";
     });
     if (waiting.length === 0) return;
-    const rows = (await api.call(
-      "GET",
-      "/_cat/recovery?format=json&active_only=true&h=index,shard,bytes_recovered&bytes=b",
-    )) as unknown[];
+    const recovery = "/_cat/recovery?format=json&active_only=true&h=index,shard,bytes_recovered&bytes=b";
+    const rows = (await ask(recovery)) as unknown[];
     const bytes = rows.reduce<number>((sum, row) => sum + Number(field(row, "bytes_recovered") ?? 0), 0);
     const now = `${waiting.join(",")} ${bytes}`;
-    if (now !== last) movedAt = Date.now();
+    if (now !== last) movedAt = performance.now();
     last = now;
-    if (Date.now() - movedAt > stuckMs)
+    if (performance.now() - movedAt > stuckMs)
       throw new UserError("storage-failed", `Open Distro does not get on restoring ${waiting.join(", ")}`);
     await pause(pollMs, undefined, { signal: context.signal });
   }

@@ -74,6 +74,12 @@ export async function prepareNodes(api: SearchApi, instance: Instance, context: 
         `node "${String(field(node, "name"))}" cannot read its keystore: ${failure}`,
       );
   }
+  const failed = field(field(reloaded, "_nodes"), "failed");
+  if (failed !== 0 && failed !== undefined)
+    throw new UserError(
+      "storage-not-ready",
+      `${String(failed)} nodes did not answer when they were to read their keystore`,
+    );
   return ownClient;
 }
 

@@ -3,7 +3,7 @@ import { setTimeout as pause } from "node:timers/promises";
 import { UserError } from "../../base/errors.ts";
 import { field } from "../commands.ts";
 import type { Context } from "../driver.ts";
-import { ApiError, type SearchApi } from "./api.ts";
+import { ApiError, askPatiently, type SearchApi } from "./api.ts";
 
 export const endpointVariable = "OPENDISTRO_S3_ENDPOINT";
 
@@ -105,12 +105,12 @@ export async function take(api: SearchApi, repository: string, name: string, con
     metadata: { taken_by: "kubectl kaa-backup", namespace: context.namespace },
   });
   while (true) {
-    const [found] = await snapshotsIn(api, repository, name);
+    const [found] = await askPatiently(context.signal, () => snapshotsIn(api, repository, name));
     if (found === undefined) throw new UserError("storage-failed", `Open Distro has lost its snapshot "${name}"`);
     if (found.state === "SUCCESS") return found;
     if (found.state !== "IN_PROGRESS")
       throw new UserError("storage-failed", `Open Distro's snapshot "${name}" is ${found.state}: ${found.reason}`);
-    const status = field(await api.find(`${path}/_status`), "snapshots");
+    const status = field(await askPatiently(context.signal, () => api.find(`${path}/_status`)), "snapshots");
     const stats = field(Array.isArray(status) ? status[0] : undefined, "stats");
     context.progress?.(Number(field(field(stats, "processed"), "size_in_bytes") ?? 0));
     await pause(pollMs, undefined, { signal: context.signal });

@@ -16,12 +16,17 @@ export class VaultApi {
   readonly #token: string | undefined;
   readonly #signal: AbortSignal;
 
-  /** The caller must `close()`. */
+  /** The caller must `close()`.
+   *  @throws UserError `credentials` for a token that none can be. */
   constructor(pod: Pod, context: Context) {
     this.pod = pod;
     const { cluster, signal } = context;
-    this.#agent = podAgent({ cluster, pod, ...portOf(pod) }, signal);
     this.#token = context.credentials[tokenVariable]?.trim();
+    if (this.#token !== undefined && !/^[!-~]*$/.test(this.#token))
+      throw new UserError("credentials", "the token for Vault has characters that no token has", {
+        hints: [`look at what ${tokenVariable} or --vault-token-file gives: one line, and nothing else`],
+      });
+    this.#agent = podAgent({ cluster, pod, ...portOf(pod) }, signal);
     this.#signal = signal;
   }
 

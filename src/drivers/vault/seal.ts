@@ -29,7 +29,7 @@ export function textOf(value: unknown): string {
 /** Waits until every pod serves again, and unseals those that are sealed.
  *  @throws UserError `credentials` for keys that are not this Vault's, `storage-not-ready` when the time is up. */
 export async function unsealAll(instance: Instance, keys: readonly string[], context: Context): Promise<void> {
-  const deadline = Date.now() + readyMs;
+  const deadline = performance.now() + readyMs;
   await pause(1000, undefined, { signal: context.signal }); // Vault answers before it begins to load the snapshot
   for (const pod of instance.pods) {
     const api = new VaultApi(pod, context);
@@ -41,10 +41,10 @@ export async function unsealAll(instance: Instance, keys: readonly string[], con
         });
         if (state?.sealed === true && keys.length > 0) await unseal(api, keys);
         if (state?.sealed === false && (await isActive(api))) {
-          if (steadySince > 0 && Date.now() - steadySince > 2000) break;
-          steadySince ||= Date.now();
+          if (steadySince > 0 && performance.now() - steadySince > 2000) break;
+          steadySince ||= performance.now();
         } else steadySince = 0;
-        if (Date.now() > deadline) {
+        if (performance.now() > deadline) {
           const is = state?.sealed === true ? "sealed" : "not ready";
           throw new UserError("storage-not-ready", `Vault in pod "${pod.name}" is ${is} after ${readyMs / 1000} s`);
         }
