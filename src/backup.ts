@@ -5,14 +5,18 @@
  *  run begins anew without it, as a partial snapshot (docs/decisions/0004). */
 import { randomUUID } from "node:crypto";
 import { setTimeout as pause } from "node:timers/promises";
-import { isOutcome, messageOf, UserError } from "./base/errors.ts";
+import { isOutcome, messageOf, UserError, withEffect } from "./base/errors.ts";
+import type { PlannedTask } from "./base/reporter.ts";
 import { listSnapshots } from "./catalog.ts";
 import type { Instance } from "./drivers/driver.ts";
 import { findInstances, releaseOf } from "./drivers/find.ts";
 import type { DriverName } from "./drivers/registry.ts";
-import { snapshotFileName, snapshotName } from "./snapshot/name.ts";
+import { earlierSnapshots, planTasks } from "./expectation.ts";
+import { type PruneOutcome, pruneAfterBackup } from "./prune.ts";
+import type { Retention } from "./retention.ts";
+import { lastDate, parseSnapshotName, snapshotFileName, snapshotName } from "./snapshot/name.ts";
 import type { Header, Manifest } from "./snapshot/toc.ts";
-import { type Dump, type SnapshotOutput, writeSnapshot } from "./snapshot/writer.ts";
+import { type Dump, type SnapshotOutput, type StreamSource, writeSnapshot } from "./snapshot/writer.ts";
 import {
   asUserError,
   type Failure,
@@ -35,8 +39,12 @@ export interface BackupPlan {
   readonly strict: boolean;
   /** zlib's level for what the pods do not compress themselves. */
   readonly compressionLevel: number;
+  /** Storages dumped at once; 3 when left out. */
+  readonly parallelism?: number;
   readonly tool: Header["tool"];
   readonly retry: RetryPlan;
+  /** What of the older snapshots is kept once a complete one is there; all when left out (docs/decisions/0015). */
+  readonly retention?: Retention;
 }
 
 export interface BackupResult {
@@ -46,6 +54,8 @@ export interface BackupResult {
   readonly manifest: Manifest;
   /** Storages that are not in the snapshot; empty when it is complete. */
   readonly failures: readonly Failure[];
+  /** What became of older snapshots, when the plan has a retention and the snapshot is complete. */
+  readonly pruned?: PruneOutcome | UserError;
 }
 
 /** How a dump that fails is tried again. */
@@ -58,24 +68,79 @@ export interface RetryPlan {
 
 export const defaultRetry: RetryPlan = { attempts: 3, pauseMs: 2000, readyMs: 60_000 };
 const dumpsSideBySide = 3;
+/** A name is a second. With a clock that stands still the last attempt is refused by the store. */
+const namesToTry = 3;
+const nothingPublished = "no snapshot was published; earlier snapshots are unchanged";
 
-/** @throws UserError of the first failure when nothing could be published. */
+/** @throws UserError of the first failure when nothing could be published; `effect` says so. */
 export async function backup(plan: BackupPlan, scope: Scope, store: Store): Promise<BackupResult> {
-  const { ready, failures } = await lookAround(plan, scope);
-  await store.prepare(scope.signal);
-  return await withLock(scope, "create", async (locked) => {
-    const run = { plan, scope: locked, store, name: snapshotName(new Date()) };
-    const publishedNames = async () => new Set((await listSnapshots(store, locked.signal)).map((each) => each.name));
-    const named = ready.map((each) => ({
-      ...each,
-      context: { ...each.context, snapshotName: run.name, publishedNames },
-    }));
-    return await dumpUntilPublished(run, named, failures);
-  });
+  try {
+    return await dumpLocked(plan, scope, store);
+  } catch (error) {
+    // The store has promised it: what save() throws has published nothing. Nor has anything before it.
+    throw withEffect(error, nothingPublished);
+  }
+}
+
+async function dumpLocked(plan: BackupPlan, scope: Scope, store: Store): Promise<BackupResult> {
+  let startedAt = new Date();
+  nameOfRun(startedAt);
+  const looked = await lookAround(plan, scope);
+  for (let attempt = 1; ; attempt++) {
+    const name = nameOfRun(startedAt);
+    const isLast = attempt === namesToTry;
+    const result = await withLock(scope, `create ${name}`, async (locked, lock) => {
+      await store.prepare(locked.signal);
+      if (lock.abandoned !== undefined) await discardUnfinished(lock.abandoned, locked, store);
+      const earlier = await earlierSnapshots(store, locked);
+      if (!isLast && earlier.some((each) => each.name === name)) return undefined;
+      const planned = await planTasks(looked, earlier, store, locked);
+      return await dumpAll({ plan, scope: locked, store, name, planned, confirmLock: lock.confirm }, looked);
+    });
+    if (result !== undefined) return result;
+    // An earlier run began in this very second, and has ended.
+    await pause(1000 - startedAt.getMilliseconds(), undefined, { signal: scope.signal });
+    startedAt = new Date();
+  }
+}
+
+async function dumpAll(run: Run, { ready, failures }: Looked): Promise<BackupResult> {
+  const { plan, scope, store, name, planned, confirmLock } = run;
+  scope.reporter.planned(planned);
+  for (const { storage, instance, error } of failures) scope.reporter.failed(`${storage}/${instance}`, error);
+  const publishedNames = async () => new Set((await listSnapshots(store, scope.signal)).map((each) => each.name));
+  const named = ready.map((each) => ({ ...each, context: { ...each.context, snapshotName: name, publishedNames } }));
+  const result = await dumpUntilPublished(run, named, failures);
+  if (plan.retention === undefined || result.failures.length > 0) return result;
+  return { ...result, pruned: await pruneAfterBackup(plan.retention, { locked: scope, confirmLock }, store) };
+}
+
+/** @throws UserError `refused` for a date that the entries of an archive cannot have. */
+function nameOfRun(startedAt: Date): string {
+  if (startedAt < lastDate && startedAt.getTime() >= 0) return snapshotName(startedAt);
+  const says = `the clock of this machine says ${startedAt.toISOString()}, and no snapshot can be of that date`;
+  throw new UserError("refused", says, { hints: ["set the clock, then run it again"] });
+}
+
+/** The run whose lock this one has taken over is dead, or will find out before it publishes: what it has left goes now. */
+async function discardUnfinished(purpose: string, { reporter, signal }: Scope, store: Store): Promise<void> {
+  const [, name = ""] = /^create (.*)$/.exec(purpose) ?? [];
+  if (parseSnapshotName(name) === undefined) return;
+  try {
+    for (const partial of [false, true]) await store.discardUnfinished(snapshotFileName(name, { partial }), signal);
+  } catch (error) {
+    signal.throwIfAborted();
+    reporter.warning(`what a killed run has left is still there: ${messageOf(error)}`);
+  }
+}
+
+interface Looked {
+  readonly ready: readonly Inspected[];
+  readonly failures: readonly Failure[];
 }
 
 /** Which instances can be dumped, and which cannot and why. */
-async function lookAround(plan: BackupPlan, scope: Scope) {
+async function lookAround(plan: BackupPlan, scope: Scope): Promise<Looked> {
   const found = await findStorages(scope, plan.storages);
   for (const { driver, instances } of found) {
     if (instances.length > 0) continue;
@@ -95,6 +160,8 @@ interface Run {
   readonly scope: Scope;
   readonly store: Store;
   readonly name: string;
+  readonly planned: readonly PlannedTask[];
+  readonly confirmLock: () => Promise<void>;
 }
 
 async function dumpUntilPublished(
@@ -102,7 +169,6 @@ async function dumpUntilPublished(
   ready: readonly Inspected[],
   failures: readonly Failure[],
 ): Promise<BackupResult> {
-  for (const { storage, instance, error } of failures) run.scope.reporter.failed(`${storage}/${instance}`, error);
   const [first] = failures;
   if (first !== undefined && (run.plan.strict || ready.length === 0))
     throw first.error.in(`${first.storage}/${first.instance}`);
@@ -110,16 +176,20 @@ async function dumpUntilPublished(
     return await publish(run, ready, failures);
   } catch (error) {
     if (!(error instanceof DumpFailed)) throw error;
+    const { reporter } = run.scope;
+    reporter.failed(taskName(error.inspected.instance), error.failure.error);
     const rest = ready.filter((each) => each !== error.inspected);
-    if (rest.length > 0 && !run.plan.strict)
-      run.scope.reporter.warning("beginning again without it: the snapshot will be partial");
+    if (rest.length > 0 && !run.plan.strict) {
+      reporter.warning("beginning again without it: the snapshot will be partial");
+      reporter.planned(run.planned.filter(({ task }) => rest.some(({ instance }) => taskName(instance) === task)));
+    }
     return await dumpUntilPublished(run, rest, [...failures, error.failure]);
   }
 }
 
 /** One pass: dump, write, save. What a failed pass has left outside the archive is discarded. */
 async function publish(run: Run, ready: readonly Inspected[], failures: readonly Failure[]): Promise<BackupResult> {
-  const { plan, scope, store, name } = run;
+  const { plan, scope, store, name, confirmLock: beforePublish } = run;
   const header = headerOf(run, ready);
   const fileName = snapshotFileName(name, { partial: failures.length > 0 });
   let manifest: Manifest | undefined;
@@ -129,7 +199,8 @@ async function publish(run: Run, ready: readonly Inspected[], failures: readonly
     header,
     dumps,
     clusterVersion: await scope.cluster.version(scope.signal),
-    concurrency: dumpsSideBySide,
+    concurrency: plan.parallelism ?? dumpsSideBySide,
+    limits: limitsOf(scope),
     compressionLevel: plan.compressionLevel,
     failures: failures.map(({ storage, instance, error }) => ({ storage, instance, reason: error.message })),
     signal: scope.signal,
@@ -138,7 +209,14 @@ async function publish(run: Run, ready: readonly Inspected[], failures: readonly
     },
   });
   try {
-    const { sizeBytes } = await store.save({ fileName, runId: header.runId, archive, signal: scope.signal });
+    const { sizeBytes } = await store.save({
+      fileName,
+      runId: header.runId,
+      archive,
+      expectedBytes: ready.reduce((sum, { inspection }) => sum + inspection.estimatedBytes, 0),
+      signal: scope.signal,
+      beforePublish,
+    });
     if (manifest === undefined) throw new Error("the store took an archive without a manifest");
     return { fileName, location: store.location, sizeBytes, manifest, failures };
   } catch (error) {
@@ -163,6 +241,15 @@ async function discardAll({ scope, store, name }: Run, inspected: readonly Inspe
   } catch (error) {
     scope.reporter.warning(`what the run left outside the snapshot is deleted by the next run: ${messageOf(error)}`);
   }
+}
+
+/** How many instances of a storage are dumped at once, for those of which the configuration says it. */
+function limitsOf({ overrides = {} }: Scope): Readonly<Record<string, number>> {
+  return Object.fromEntries(
+    Object.entries(overrides).flatMap(([storage, { parallelism }]) =>
+      parallelism === undefined ? [] : [[storage, parallelism] as const],
+    ),
+  );
 }
 
 function headerOf({ plan, scope, name }: Run, ready: readonly Inspected[]): Header {
@@ -197,11 +284,13 @@ function dumpOf(inspected: Inspected, scope: Scope, retry: RetryPlan): Dump {
     storage: driver.storage,
     instance: instance.name,
     async run(output, signal) {
-      scope.reporter.started(task, { doing: "dumping", expectedBytes: inspection.estimatedBytes });
+      scope.reporter.started(task, { doing: "dumping" });
       const progress = (bytes: number) => scope.reporter.progressBytes(task, bytes);
       let current = instance;
       for (let attempt = 1; ; attempt++) {
-        const counted = countingOutput(output, progress);
+        const counted = countingOutput(output, progress, (name, encoding) =>
+          scope.reporter.detail(`${task}: stream "${name}", encoding ${encoding}`),
+        );
         try {
           if (attempt > 1) current = await foundAgain(inspected, { ...scope, signal }, retry);
           const result = await driver.dump(current, counted.output, { ...context, signal, progress });
@@ -236,12 +325,17 @@ async function foundAgain({ driver, instance }: Inspected, scope: Scope, retry: 
   }
 }
 
-function countingOutput(output: SnapshotOutput, onBytes: (total: number) => void): { readonly output: SnapshotOutput } {
+function countingOutput(
+  output: SnapshotOutput,
+  onBytes: (total: number) => void,
+  onStream: (name: string, encoding: StreamSource["encoding"]) => void,
+): { readonly output: SnapshotOutput } {
   let total = 0;
   return {
     output: {
       ...output,
       stream: (name, source) => {
+        onStream(name, source.encoding);
         const bytes = (async function* () {
           for await (const chunk of source.bytes) {
             total += chunk.byteLength;

@@ -1,8 +1,9 @@
 /** Which snapshots a store holds. */
-import { UserError } from "./base/errors.ts";
+import { isOutcome, UserError } from "./base/errors.ts";
 import { parseSnapshotFileName, parseSnapshotName, type SnapshotFileName } from "./snapshot/name.ts";
-import { openSnapshot, type Snapshot } from "./snapshot/reader.ts";
-import type { OpenFile, Store, StoredFile } from "./stores/store.ts";
+import { openSnapshot, readContents, type Snapshot } from "./snapshot/reader.ts";
+import type { Manifest } from "./snapshot/toc.ts";
+import { ArchivedFileError, type OpenFile, type Store, type StoredFile } from "./stores/store.ts";
 
 export interface CatalogEntry extends StoredFile, SnapshotFileName {}
 
@@ -16,37 +17,123 @@ export async function listSnapshots(store: Store, signal: AbortSignal): Promise<
   return entries.sort((a, b) => b.startedAt.getTime() - a.startedAt.getTime());
 }
 
-/** The file of a date: complete, else partial.
+/** How far clocks may be apart. Also what makes a snapshot one of the future: another machine's clock may be a little ahead. */
+export const clockToleranceMs = 5 * 60_000;
+
+/** True for a date that no run can have had yet: the clock that gave it, or the one here, is wrong. */
+export function isOfFuture({ startedAt }: Pick<CatalogEntry, "startedAt">, now: Date): boolean {
+  return startedAt.getTime() > now.getTime() + clockToleranceMs;
+}
+
+/** The files of some dates, each complete, else partial.
  *  @throws UserError `usage` for text that is no date, `not-found` with the newest dates there are. */
-export async function findSnapshot(store: Store, date: string, signal: AbortSignal): Promise<CatalogEntry> {
-  const name = date.replace(/(\.partial)?\.tar\.gz$/, "");
-  if (parseSnapshotName(name) === undefined) {
-    throw new UserError("usage", `"${date}" is no date of a snapshot`, {
-      hints: ["the form is DD-MM-YYYY-hh-mm-ss, in UTC"],
-    });
-  }
+export async function findSnapshots(
+  store: Store,
+  dates: readonly string[],
+  signal: AbortSignal,
+): Promise<readonly CatalogEntry[]> {
+  const names = new Set(dates.map(nameOf));
   const entries = await listSnapshots(store, signal);
-  const matching = entries.filter((entry) => entry.name === name);
-  const entry = matching.find((each) => !each.partial) ?? matching[0];
-  if (entry !== undefined) return entry;
-  const newest = entries.slice(0, 5).map((each) => each.name);
-  throw new UserError("not-found", `there is no snapshot of ${name} in ${store.location}`, {
-    hints: [newest.length === 0 ? "there are none at all" : `the newest: ${newest.join(", ")}`],
+  return Array.from(names, (name) => {
+    const matching = entries.filter((entry) => entry.name === name);
+    const entry = matching.find((each) => !each.partial) ?? matching[0];
+    if (entry !== undefined) return entry;
+    const newest = entries.slice(0, 5).map((each) => each.name);
+    throw new UserError("not-found", `there is no snapshot of ${name} in ${store.location}`, {
+      hints: [newest.length === 0 ? "there are none at all" : `the newest: ${newest.join(", ")}`],
+    });
   });
 }
 
-/** Opens a snapshot for the length of `work`. */
+/** The name that a date or a file's name means; not looked at yet. */
+export function snapshotNameOf(date: string): string {
+  return date.replace(/(\.partial)?\.tar\.gz$/, "");
+}
+
+function nameOf(date: string): string {
+  const name = snapshotNameOf(date);
+  if (parseSnapshotName(name) !== undefined) return name;
+  throw new UserError("usage", `"${date}" is no date of a snapshot`, {
+    hints: ["the form is DD-MM-YYYY-hh-mm-ss, in UTC"],
+  });
+}
+
+/** Opens the snapshot of a date for the length of `work`.
+ *  @throws as `findSnapshots`. */
 export async function withSnapshot<T>(
   store: Store,
   date: string,
   signal: AbortSignal,
   work: (snapshot: Snapshot, file: OpenFile) => Promise<T>,
 ): Promise<T> {
-  const { fileName } = await findSnapshot(store, date, signal);
+  const [entry] = await findSnapshots(store, [date], signal);
+  if (entry === undefined) throw new Error(`no entry for ${date}`); // one for each date
+  return await withEntry(store, entry, signal, work);
+}
+
+/** The same for one of a listing. */
+export async function withEntry<T>(
+  store: Store,
+  { fileName }: Pick<CatalogEntry, "fileName">,
+  signal: AbortSignal,
+  work: (snapshot: Snapshot, file: OpenFile) => Promise<T>,
+): Promise<T> {
   const file = await store.open(fileName, signal);
   try {
     return await work(await openSnapshot(file, signal), file);
   } finally {
     await file.close();
+  }
+}
+
+/** A snapshot with its table of contents, or why that cannot be read. */
+export type Described = CatalogEntry &
+  (
+    | { readonly manifest: Manifest; readonly problem?: never }
+    | { readonly manifest?: never; readonly problem: UserError }
+  );
+
+/** Tables of contents read at once. Each costs its size, 256 KiB at least. */
+const readsAtOnce = 8;
+
+/** Reads the end of each file: two requests each in S3. In the order given; what was removed meanwhile is left out.
+ *  @throws what the store throws, unless that is about one file. */
+export async function describeSnapshots(
+  store: Store,
+  entries: readonly CatalogEntry[],
+  signal: AbortSignal,
+): Promise<readonly Described[]> {
+  const described: (Described | undefined)[] = [];
+  const rest = entries.entries();
+  const failed = new AbortController();
+  const both = AbortSignal.any([signal, failed.signal]);
+  const worker = async () => {
+    // An iterator that several workers share gives each entry to one of them.
+    for (const [index, entry] of rest) described[index] = await describeSnapshot(store, entry, both);
+  };
+  try {
+    await Promise.all(Array.from({ length: readsAtOnce }, worker));
+  } finally {
+    failed.abort();
+  }
+  return described.filter((each) => each !== undefined);
+}
+
+async function describeSnapshot(
+  store: Store,
+  entry: CatalogEntry,
+  signal: AbortSignal,
+): Promise<Described | undefined> {
+  try {
+    const file = await store.open(entry.fileName, signal);
+    try {
+      return { ...entry, manifest: await readContents(file, signal) };
+    } finally {
+      await file.close();
+    }
+  } catch (error) {
+    if (isOutcome(error, "not-found")) return undefined;
+    if (isOutcome(error, "invalid-snapshot") || error instanceof ArchivedFileError) return { ...entry, problem: error };
+    throw error;
   }
 }

@@ -1,6 +1,6 @@
 /** Restore: store -> snapshot -> drivers -> cluster. Everything that will be used is proved before anything is touched; the
  *  second pass reads the same pinned file and checks each segment again before passing it on. */
-import { UserError } from "./base/errors.ts";
+import { UserError, withEffect } from "./base/errors.ts";
 import { withSnapshot } from "./catalog.ts";
 import type { Backup, Context, Driver, Instance, RestorePlan, RestoreResult } from "./drivers/driver.ts";
 import { matchInstance } from "./drivers/find.ts";
@@ -14,6 +14,7 @@ import {
   findStorages,
   noneFound,
   type Scope,
+  storedBytes,
   summaryOf,
   taskName,
   withLock,
@@ -30,6 +31,8 @@ export interface RestoreRequest {
   readonly dryRun: boolean;
   /** Shown the plan before anything is changed. Throws to refuse. */
   readonly confirm: (preview: RestorePreview) => Promise<void>;
+  /** Called with the lock held, before anything is changed. Throws to refuse. */
+  readonly begin?: (signal: AbortSignal) => Promise<void>;
 }
 
 /** One instance of the snapshot and where it goes. */
@@ -37,6 +40,8 @@ export interface PlannedInstance {
   readonly entry: InstanceEntry;
   readonly target: Instance;
   readonly plan: RestorePlan;
+  /** As long as its dump took: the same bytes go the same way back. A guess, for what the engine does with them differs. */
+  readonly estimatedMs: number;
 }
 
 export interface RestorePreview {
@@ -63,8 +68,17 @@ export interface RestoreOutcome {
 
 /** @throws UserError; `effect` says what was touched. */
 export async function restore(request: RestoreRequest, scope: Scope, store: Store): Promise<RestoreOutcome> {
+  try {
+    return await proveAndRestore(request, scope, store);
+  } catch (error) {
+    // What has changed something says so itself.
+    throw withEffect(error, `nothing was changed in namespace "${scope.namespace}"`);
+  }
+}
+
+async function proveAndRestore(request: RestoreRequest, scope: Scope, store: Store): Promise<RestoreOutcome> {
   return await withSnapshot(store, request.date, scope.signal, async (snapshot, file) => {
-    checkSource(snapshot.manifest, request, scope);
+    checkSource(snapshot.manifest, request);
     const entries = chooseEntries(snapshot.manifest, request);
     const jobs = await pairWithTargets(entries, snapshot, scope);
     await prove(snapshot, file, entries, { scope, whole: !request.named });
@@ -72,9 +86,19 @@ export async function restore(request: RestoreRequest, scope: Scope, store: Stor
     if (request.dryRun) return { preview, results: [], differences: [], failures: [] };
     await request.confirm(preview);
     refuseObstacles(preview);
-    const outcome = await withLock(scope, "restore", (locked) => restoreAll(jobs, locked));
+    const outcome = await withLock(scope, "restore", async (locked) => {
+      await requireThere(file, locked.signal);
+      await request.begin?.(locked.signal);
+      return await restoreAll(jobs, locked);
+    });
     return { preview, ...outcome };
   });
+}
+
+/** Until the lock was ours, a prune or delete may have taken the snapshot away: better noticed now than when a storage is half
+ *  restored. @throws as `OpenFile.read`. */
+async function requireThere(file: OpenFile, signal: AbortSignal): Promise<void> {
+  for await (const _ of file.read(0, 1, signal));
 }
 
 interface Job {
@@ -85,13 +109,10 @@ interface Job {
   readonly backup: Backup;
 }
 
-function checkSource(manifest: Manifest, request: RestoreRequest, scope: Scope): void {
+function checkSource(manifest: Manifest, request: RestoreRequest): void {
   if (manifest.namespace === request.sourceNamespace) return;
   const says = `the snapshot is of namespace "${manifest.namespace}", not of "${request.sourceNamespace}"`;
-  throw new UserError("refused", says, {
-    effect: `nothing was changed in namespace "${scope.namespace}"`,
-    hints: [`if that is meant: --source-namespace ${manifest.namespace}`],
-  });
+  throw new UserError("refused", says, { hints: [`if that is meant: --source-namespace ${manifest.namespace}`] });
 }
 
 function chooseEntries(manifest: Manifest, request: RestoreRequest): readonly InstanceEntry[] {
@@ -123,6 +144,7 @@ async function pairWithTargets(
 ): Promise<readonly Job[]> {
   const names = [...new Set(entries.map((each) => each.storage))].filter(isDriverName);
   const found = await findStorages(scope, names);
+  const taken = new Map<string, string>();
   return entries.map((entry) => {
     const here = found.find(({ driver }) => driver.storage === entry.storage);
     if (here === undefined) throw new Error(`no driver for ${entry.storage}`); // names come from the entries
@@ -137,6 +159,12 @@ async function pairWithTargets(
         `which ${driver.title} is "${entry.instance}" to be restored to? There are ${candidates}`,
       );
     }
+    const other = taken.get(taskName(target));
+    if (other !== undefined) {
+      const both = `"${other}" and "${entry.instance}"`;
+      throw new UserError("storage-not-ready", `${both} would both be restored to ${driver.title} "${target.name}"`);
+    }
+    taken.set(taskName(target), entry.instance);
     return {
       entry,
       driver,
@@ -183,31 +211,36 @@ async function makePreview(
       const plan = await driver.plan(target, backup, context).catch((error: unknown) => {
         throw asUserError(error).in(taskName(target));
       });
-      return { entry, target, plan };
+      const estimatedMs = Math.max(0, Date.parse(entry.finishedAt) - Date.parse(entry.startedAt));
+      return { entry, target, plan, estimatedMs };
     }),
   );
   return { fileName, manifest, namespace: scope.namespace, instances };
 }
 
-function refuseObstacles({ instances, namespace }: RestorePreview): void {
+function refuseObstacles({ instances }: RestorePreview): void {
   const obstacles = instances.flatMap(({ target, plan }) =>
     plan.obstacles.map((each) => `${taskName(target)}: ${each}`),
   );
   if (obstacles.length === 0) return;
-  throw new UserError("refused", `the restore cannot work: ${obstacles.join("; ")}`, {
-    effect: `nothing was changed in namespace "${namespace}"`,
-  });
+  throw new UserError("refused", `the restore cannot work: ${obstacles.join("; ")}`);
 }
+
+/** For a driver that does not say itself how far it came. */
+const unknownState = "its data may be incomplete until the restore is repeated";
 
 /** Restores side by side; one that fails does not stop the others. */
 async function restoreAll(jobs: readonly Job[], scope: Scope): Promise<Omit<RestoreOutcome, "preview">> {
   const results: ({ task: string } & RestoreResult)[] = [];
   const differences: Difference[] = [];
   const failures: Failure[] = [];
+  scope.reporter.planned(
+    jobs.map(({ entry, target }) => ({ task: taskName(target), expectedBytes: storedBytes(entry) })),
+  );
   await Promise.all(
     jobs.map(async (job) => {
       const task = taskName(job.target);
-      scope.reporter.started(task, { doing: "restoring", expectedBytes: storedBytes(job.entry) });
+      scope.reporter.started(task, { doing: "restoring" });
       try {
         const result = await job.driver.restore(job.target, withProgress(job, scope), {
           ...job.context,
@@ -218,18 +251,28 @@ async function restoreAll(jobs: readonly Job[], scope: Scope): Promise<Omit<Rest
         for (const warning of result.warnings) scope.reporter.warning(`${task}: ${warning}`);
         scope.reporter.finished(task, summaryOf(result.counts));
       } catch (error) {
-        const failure = asUserError(error);
+        const failure = asUserError(withEffect(asUserError(error), unknownState));
         scope.reporter.failed(task, failure);
         failures.push({ storage: job.target.storage, instance: job.target.name, error: failure });
       }
     }),
   );
-  scope.signal.throwIfAborted();
+  if (scope.signal.aborted) throw stoppedEarly(jobs, results, scope);
   return { results, differences, failures };
 }
 
-function storedBytes(entry: InstanceEntry): number {
-  return entry.streams.reduce((sum, stream) => sum + stream.stored.bytes, 0);
+/** Why the run was stopped, with what that has done to the storages: those that were not finished hold neither what they
+ *  held nor what the snapshot holds. */
+function stoppedEarly(jobs: readonly Job[], results: readonly { readonly task: string }[], scope: Scope): UserError {
+  const finished = results.map(({ task }) => task);
+  const unfinished = jobs.map(({ target }) => taskName(target)).filter((task) => !finished.includes(task));
+  const reason = asUserError(scope.signal.reason);
+  const restored = finished.length === 0 ? "" : `; restored: ${finished.join(", ")}`;
+  const effect =
+    unfinished.length === 0
+      ? `every storage was restored: ${finished.join(", ")}`
+      : `in namespace "${scope.namespace}" these are partly restored and must be restored again: ${unfinished.join(", ")}${restored}`;
+  return new UserError(reason.outcome, reason.message, { effect, hints: reason.hints, cause: reason.cause });
 }
 
 function withProgress({ entry, target, backup }: Job, { reporter }: Scope): Backup {

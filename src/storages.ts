@@ -1,10 +1,11 @@
 /** Which storages run in a namespace, and whether each could be dumped now. Used by backup, restore and `storages`. */
-import { messageOf, type Outcome, UserError } from "./base/errors.ts";
+import { messageOf, type Outcome, UserError, withEffect } from "./base/errors.ts";
 import type { Reporter } from "./base/reporter.ts";
-import type { Cluster } from "./cluster/cluster.ts";
+import type { Cluster, Lock } from "./cluster/cluster.ts";
 import type { Context, Driver, Inspection, Instance, Location } from "./drivers/driver.ts";
 import { findInstances } from "./drivers/find.ts";
 import { type DriverName, loadDriver } from "./drivers/registry.ts";
+import type { InstanceEntry } from "./snapshot/toc.ts";
 
 /** What all use-cases are told about the cluster's side. */
 export interface Scope {
@@ -14,10 +15,20 @@ export interface Scope {
   readonly releasePrefix: string;
   /** Where drivers' credential variables are looked up. */
   readonly environment: Readonly<Record<string, string | undefined>>;
+  /** What configuration says of single storages, by their names. */
+  readonly overrides?: Readonly<Record<string, StorageOverride>>;
   readonly compression: Context["compression"];
   readonly location: Location;
   readonly reporter: Reporter;
   readonly signal: AbortSignal;
+}
+
+export interface StorageOverride {
+  /** Labels of its pods, in place of those that the driver looks for. */
+  readonly selector?: Readonly<Record<string, string>>;
+  readonly container?: string;
+  /** Instances of it that are dumped at once. */
+  readonly parallelism?: number;
 }
 
 export interface Found {
@@ -30,21 +41,43 @@ export async function findStorages(scope: Scope, names: readonly DriverName[]): 
   await scope.cluster.checkNamespace(scope.namespace, scope.signal);
   const pods = await scope.cluster.listPods(scope.namespace, scope.signal);
   const loaded = await Promise.all(names.map(loadDriver));
-  return loaded.map((driver) => ({ driver, instances: findInstances(driver, pods, scope.releasePrefix) }));
+  return loaded.map((known) => {
+    const { selector, container } = scope.overrides?.[known.storage] ?? {};
+    // Whoever names the labels means all pods that have them: which are servers, the driver cannot know better.
+    const driver = selector === undefined ? known : { ...known, selectors: [selector] };
+    const instances = findInstances(driver, pods, scope.releasePrefix);
+    return {
+      driver,
+      instances: container === undefined ? instances : instances.map((each) => ({ ...each, container })),
+    };
+  });
 }
 
 /** Runs `work` while holding the namespace's lock, with a signal that also fires when the lock is lost.
  *  @throws UserError `busy` when another run holds it. */
-export async function withLock<T>(scope: Scope, purpose: string, work: (locked: Scope) => Promise<T>): Promise<T> {
+export async function withLock<T>(
+  scope: Scope,
+  purpose: string,
+  work: (locked: Scope, lock: Pick<Lock, "abandoned" | "confirm">) => Promise<T>,
+): Promise<T> {
   const lock = await scope.cluster.lock(scope.namespace, purpose, scope.signal);
-  try {
-    return await work({ ...scope, signal: AbortSignal.any([scope.signal, lock.lost]) });
-  } finally {
-    // What the work has done stands, whatever becomes of the lock.
-    await lock.release().catch((error: unknown) => {
+  // What the work has done stands, whatever becomes of the lock.
+  const release = () =>
+    lock.release().catch((error: unknown) => {
       scope.reporter.warning(`the lock was not released and will free itself in a minute: ${messageOf(error)}`);
     });
+  let result: T;
+  try {
+    result = await work({ ...scope, signal: AbortSignal.any([scope.signal, lock.lost]) }, lock);
+  } catch (error) {
+    await release();
+    if (scope.signal.aborted || !lock.lost.aborted) throw error;
+    // Whoever has taken the lock over also cleans up after us: what failed here failed because of that.
+    const { effect } = asUserError(error);
+    throw effect === undefined ? lock.lost.reason : withEffect(lock.lost.reason, effect);
   }
+  await release();
+  return result;
 }
 
 export function contextFor(scope: Scope, driver: Driver, instance: Instance): Context {
@@ -52,6 +85,9 @@ export function contextFor(scope: Scope, driver: Driver, instance: Instance): Co
     const value = scope.environment[name];
     return value === undefined || value === "" ? [] : [[name, value] as const];
   });
+  const task = taskName(instance);
+  const given = credentials.map(([name]) => name).join(", ");
+  scope.reporter.detail(`${task}: the credentials are ${given === "" ? "the pod's own" : `those given as ${given}`}`);
   return {
     cluster: scope.cluster,
     namespace: scope.namespace,
@@ -60,13 +96,18 @@ export function contextFor(scope: Scope, driver: Driver, instance: Instance): Co
     credentials: Object.fromEntries(credentials),
     compression: scope.compression,
     signal: scope.signal,
-    warn: (message) => scope.reporter.warning(`${taskName(instance)}: ${message}`),
+    warn: (message) => scope.reporter.warning(`${task}: ${message}`),
   };
 }
 
 /** "postgresql/kaa-postgresql" */
 export function taskName(instance: Pick<Instance, "storage" | "name">): string {
   return `${instance.storage}/${instance.name}`;
+}
+
+/** Bytes of an instance in a snapshot as they travel: after the pod's encoding, before this side's compression. */
+export function storedBytes(entry: InstanceEntry): number {
+  return entry.streams.reduce((sum, stream) => sum + stream.stored.bytes, 0);
 }
 
 export interface Inspected {

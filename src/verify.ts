@@ -1,20 +1,65 @@
 /** Verify: store -> snapshot, every byte, against the table of contents. */
+import { isOutcome, UserError } from "./base/errors.ts";
 import type { Reporter } from "./base/reporter.ts";
-import { withSnapshot } from "./catalog.ts";
+import { type CatalogEntry, findSnapshots, listSnapshots, withEntry } from "./catalog.ts";
 import type { Manifest } from "./snapshot/toc.ts";
-import type { Store } from "./stores/store.ts";
+import { ArchivedFileError, type Store } from "./stores/store.ts";
+
+interface Told {
+  readonly reporter: Reporter;
+  readonly signal: AbortSignal;
+}
+
+export interface Verified {
+  readonly fileName: string;
+  readonly sizeBytes: number;
+  readonly manifest: Manifest;
+}
 
 /** Reads the whole snapshot once.
  *  @throws UserError `invalid-snapshot` at the first thing that is wrong. */
-export async function verify(
+export async function verify(store: Store, date: string, told: Told): Promise<Verified> {
+  const [entry] = await findSnapshots(store, [date], told.signal);
+  if (entry === undefined) throw new Error(`no entry for ${date}`); // one for each date
+  return await verifyEntry(store, entry, "verify", told);
+}
+
+async function verifyEntry(
   store: Store,
-  date: string,
-  { reporter, signal }: { readonly reporter: Reporter; readonly signal: AbortSignal },
-): Promise<{ readonly fileName: string; readonly sizeBytes: number; readonly manifest: Manifest }> {
-  return await withSnapshot(store, date, signal, async (snapshot, file) => {
-    reporter.started("verify", { doing: `reading ${file.fileName}`, expectedBytes: file.sizeBytes });
-    await snapshot.verifyAll(signal, (bytes) => reporter.progressBytes("verify", bytes));
-    reporter.finished("verify", `${file.sizeBytes} bytes proved`);
+  entry: CatalogEntry,
+  task: string,
+  { reporter, signal }: Told,
+): Promise<Verified> {
+  return await withEntry(store, entry, signal, async (snapshot, file) => {
+    reporter.started(task, { doing: `reading ${file.fileName}`, expectedBytes: file.sizeBytes });
+    await snapshot.verifyAll(signal, (bytes) => reporter.progressBytes(task, bytes));
+    reporter.finished(task, `${file.sizeBytes} bytes proved`);
     return { fileName: file.fileName, sizeBytes: file.sizeBytes, manifest: snapshot.manifest };
   });
+}
+
+/** A snapshot and what is wrong with it. */
+export type Verdict = CatalogEntry & { readonly problem?: UserError };
+
+/** The same for every snapshot of a store, one after the other, newest first. What was removed meanwhile is left out.
+ *  @throws UserError `not-found` when there is none; what the store throws, unless that is about one file. */
+export async function verifyAll(store: Store, told: Told): Promise<readonly Verdict[]> {
+  const entries = await listSnapshots(store, told.signal);
+  if (entries.length === 0) throw new UserError("not-found", `there are no snapshots in ${store.location}`);
+  const verdicts: Verdict[] = [];
+  for (const entry of entries) {
+    try {
+      await verifyEntry(store, entry, entry.fileName, told);
+      verdicts.push(entry);
+    } catch (error) {
+      if (isOutcome(error, "not-found")) {
+        told.reporter.note(`${entry.fileName} was removed meanwhile`);
+        continue;
+      }
+      if (!isOutcome(error, "invalid-snapshot") && !(error instanceof ArchivedFileError)) throw error;
+      told.reporter.failed(entry.fileName, error);
+      verdicts.push({ ...entry, problem: error });
+    }
+  }
+  return verdicts;
 }

@@ -30,16 +30,25 @@ const allowed: Readonly<Record<string, readonly RegExp[]>> = {
     /^src\/[^/]+\.ts$/,
   ],
   cli: [/^src\//, /^package\.json$/],
-  plugin: [/^src\/(cli\/|base\/errors\.ts)/],
+  plugin: [/^src\/(cli\/|base\/errors\.ts)/, /^plugin\//, /^package(-lock)?\.json$/],
 };
 const packages: Readonly<Record<string, RegExp>> = {
   "@kubernetes/client-node": /^src\/cluster\//,
   ws: /^src\/cluster\//,
   "@aws-sdk/client-s3": /^src\/(stores\/s3|drivers\/minio)/,
   bson: /^src\/drivers\/mongodb/,
+  "json-p3": /^src\/cli\/jsonpath\.ts/,
+  yaml: /^src\/(cli\/|cluster\/kubeconfig)/,
   yargs: /^src\/cli\//,
   ora: /^src\/cli\//,
+  tar: /^plugin\/release\//,
   chalk: /^src\/cli\//,
+  croner: /^src\/schedule\.ts$/,
+  cronstrue: /^src\/schedule\.ts$/,
+  "prom-client": /^src\/cli\//,
+  "cli-truncate": /^src\/cli\//,
+  "string-width": /^src\/cli\//,
+  "@clack/prompts": /^src\/cli\//,
 };
 
 function importsOf(path: string): readonly string[] {

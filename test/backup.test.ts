@@ -1,7 +1,8 @@
 /** Backups of a scripted server into a directory: what becomes of the run when a pod does not stay. */
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout as pause } from "node:timers/promises";
 import { expect, onTestFinished, test } from "vitest";
 import { type BackupPlan, backup } from "../src/backup.ts";
 import { UserError } from "../src/base/errors.ts";
@@ -9,36 +10,13 @@ import type { Cluster, Pod } from "../src/cluster/cluster.ts";
 import * as scripts from "../src/drivers/mariadb/scripts.ts";
 import type { Scope } from "../src/storages.ts";
 import { directoryStore } from "../src/stores/local.ts";
-import { podNamed, scriptCluster } from "./fakes/script-cluster.ts";
+import { mariadbInspection } from "./fakes/mariadb.ts";
+import { mariadbPlan, scopeOf } from "./fakes/scope.ts";
+import { heldLock, podNamed, scriptCluster } from "./fakes/script-cluster.ts";
 
-const server = {
-  version: "10.11.6-MariaDB",
-  tool: "mariadb-dump from 10.11.6-MariaDB, client 10.19",
-  kept: [],
-  missingRights: [],
-  databases: [],
-  strayDatabases: [],
-  accounts: [],
-  notTransactional: [],
-  external: [],
-  unreadableViews: [],
-  versioned: [],
-  versionedByTransaction: [],
-  lostDefiners: [],
-  functions: [],
-  engines: [],
-  lowerCaseNames: 0,
-  counts: { databases: 0 },
-};
+const server = { ...mariadbInspection, kept: [], databases: [], accounts: [], counts: { databases: 0 } };
 
-const plan: BackupPlan = {
-  storages: ["mariadb"],
-  named: true,
-  strict: true,
-  compressionLevel: 1,
-  tool: { name: "test", version: "0" },
-  retry: { attempts: 2, pauseMs: 1, readyMs: 2000 },
-};
+const plan: BackupPlan = { ...mariadbPlan, retry: { attempts: 2, pauseMs: 1, readyMs: 2000 } };
 
 /** Backs up from a pod that is replaced while it is dumped, as a StatefulSet does it: the name stays, the uid is another.
  *  @param later what listPods gives from then on; the last for ever. */
@@ -63,25 +41,11 @@ async function backedUp(later: readonly (readonly Pod[])[]) {
       return pods;
     },
     version: async () => "v1.34.4",
-    lock: async () => ({ lost: new AbortController().signal, release: async () => {} }),
+    lock: async () => heldLock,
   };
-  const nothing = () => {};
   const scope: Scope = {
-    cluster: { ...scripted, ...part } as Cluster,
-    namespace: "kaa",
-    releasePrefix: "",
-    environment: {},
+    ...scopeOf({ ...scripted, ...part }, AbortSignal.timeout(20_000)),
     compression: "client",
-    location: { region: "eu-central-1" },
-    reporter: {
-      started: nothing,
-      progressBytes: nothing,
-      finished: nothing,
-      failed: nothing,
-      note: nothing,
-      warning: nothing,
-    },
-    signal: AbortSignal.timeout(20_000),
   };
   const folder = mkdtempSync(join(tmpdir(), "kaa-backup-"));
   onTestFinished(() => rmSync(folder, { recursive: true }));
@@ -103,6 +67,26 @@ test("it waits until there is such a pod and it is ready", async () => {
   const { outcome, dumpedFrom } = await backedUp([[], [starting], [starting], [fresh]]);
   expect(dumpedFrom).toEqual(["old", "new"]);
   expect(outcome).toMatchObject({ failures: [] });
+});
+
+test("a run that begins in the second in which an earlier one began and ended takes the next one's name", async () => {
+  const labelled = podNamed("db-0", labels);
+  const scripted = scriptCluster(({ script }) =>
+    script === scripts.inspectScript ? JSON.stringify(server) : "-- \n-- Dump completed on 2026-11-24\n",
+  );
+  const part: Partial<Cluster> = {
+    checkNamespace: async () => {},
+    listPods: async () => [labelled],
+    version: async () => "v1.34.4",
+    lock: async () => heldLock,
+  };
+  const scope: Scope = { ...scopeOf({ ...scripted, ...part }, AbortSignal.timeout(20_000)), compression: "client" };
+  const folder = mkdtempSync(join(tmpdir(), "kaa-backup-"));
+  onTestFinished(() => rmSync(folder, { recursive: true }));
+  await pause(1000 - (Date.now() % 1000)); // both within one second
+  const names: string[] = [];
+  for (let run = 0; run < 2; run++) names.push((await backup(plan, scope, directoryStore(folder))).fileName);
+  expect(readdirSync(folder).sort()).toEqual(names);
 });
 
 test("when no pod comes, the run fails and says so", async () => {

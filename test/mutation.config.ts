@@ -1,0 +1,11 @@
+import { defineConfig } from "vitest/config";
+
+/** What a mutation run repeats for each mutant: the tests nearest to the code that is mutated, without those that need
+ *  processes or half a minute. */
+export default defineConfig({
+  test: {
+    include: ["test/snapshot/*.test.ts", "test/stores/*.test.ts"],
+    exclude: ["test/snapshot/memory.test.ts", "test/stores/sweep.test.ts"],
+    testTimeout: 30_000,
+  },
+});
