@@ -11,4 +11,6 @@ export interface Io {
   readonly isAnimated: boolean;
   /** Fires with a UserError when the process is told to stop. */
   readonly signal: AbortSignal;
+  /** Fires when it is told so once more, and the process is about to leave: what is written then must be written at once. */
+  readonly leaving?: AbortSignal;
 }

@@ -1,144 +1,151 @@
-/** `list`, `describe` and `verify`: reading a store. They contact a cluster only to learn the context's namespace, which
- *  takes no request. */
-import type { ArgumentsCamelCase, CommandModule } from "yargs";
-import { outcomes } from "../base/errors.ts";
-import { listSnapshots, withSnapshot } from "../catalog.ts";
+/** `list`: which snapshots there are. Plain, it asks the store for names only; wide, also for the end of each file. */
+import { isOutcome, outcomes, UserError } from "../base/errors.ts";
+import { type CatalogEntry, type Described, describeSnapshots, isOfFuture, listSnapshots } from "../catalog.ts";
+import { driversOutside } from "../outside.ts";
 import type { Store } from "../stores/store.ts";
-import { verify } from "../verify.ts";
+import { type CommandSpec, defineCommand, type ParsedOf } from "./command.ts";
 import type { Session } from "./main.ts";
-import { clusterFlags, clusterOf, type Flags, outputFlags, storeFlags, storeOf, withFlags } from "./options.ts";
+import { storesOfAll } from "./options.ts";
+import { printerFor } from "./output.ts";
+import { statusText, storedGroups, storeFor } from "./stored.ts";
 import { ageText, sizeText, tableText } from "./text.ts";
 
-type ReadFlags = Flags<typeof clusterFlags & typeof storeFlags & typeof outputFlags>;
-type DateFlags = ReadFlags & { date: string };
-
-export function listCommand(session: Session): CommandModule<object, ReadFlags> {
-  return {
-    command: "list",
-    aliases: ["ls"],
-    describe: "List snapshots, newest first",
-    builder: (yargs) =>
-      withFlags(withFlags(withFlags(yargs, "Where from", storeFlags), "Cluster", clusterFlags), "Output", outputFlags),
-    handler: (parsed) => session.run(parsed, () => list(session, parsed)),
-  };
-}
-
-async function list(session: Session, parsed: ReadFlags): Promise<number> {
-  const entries = await listSnapshots(await storeFor(session, parsed), session.io.signal);
-  const status = (partial: boolean) => (partial ? "Partial" : "Complete");
-  if (parsed.output === "json") {
-    const snapshots = entries.map(({ name, fileName, startedAt, sizeBytes, partial }) => ({
-      name,
-      fileName,
-      startedAt,
-      sizeBytes,
-      partial,
-    }));
-    session.print({ schema: 1, snapshots });
-  } else if (parsed.output === "name") session.printText(entries.map((each) => `${each.name}\n`).join(""));
-  else {
-    const now = new Date();
-    const rows = entries.map((each) => [
-      each.name,
-      status(each.partial),
-      sizeText(each.sizeBytes),
-      ageText(each.startedAt, now),
-    ]);
-    if (rows.length === 0) session.reporter.note("no snapshots");
-    else session.printText(tableText([["NAME", "STATUS", "SIZE", "AGE"], ...rows]));
-  }
-  return outcomes.ok.code;
-}
-
-function dateCommand(
-  session: Session,
-  command: {
-    readonly name: string;
-    readonly describe: string;
-    readonly work: (session: Session, parsed: ArgumentsCamelCase<DateFlags>) => Promise<number>;
+const spec = {
+  command: "list",
+  aliases: ["ls"],
+  describe: "List snapshots, newest first",
+  details: `Asks for names only, however many there are. -o wide also reads the end of each snapshot, and says what it holds. Dates are UTC.`,
+  groups: {
+    Options: {
+      "all-namespaces": {
+        type: "boolean",
+        alias: "A",
+        describe: "The snapshots of every namespace whose bucket the S3 credentials may see",
+      },
+    },
+    ...storedGroups,
   },
-): CommandModule<object, DateFlags> {
+  examples: [
+    ["list -n production-kaa", "names, sizes and ages"],
+    ["list -n production-kaa -o wide", "also what each holds"],
+    ["list -A", "of all namespaces that keep snapshots in S3"],
+  ],
+  outcomes: ["attention", "not-found", "cluster", "credentials", "object-store", "local-disk"],
+} as const satisfies CommandSpec;
+
+type ListFlags = ParsedOf<typeof spec>;
+
+export const listCommand = defineCommand(spec, list);
+
+/** A snapshot, where it is kept, and what its own table of contents says. */
+interface Listed extends CatalogEntry {
+  readonly place: Place;
+  /** When the listing is wide. */
+  readonly details?: Described;
+}
+
+interface Place {
+  /** With -A: the namespace whose bucket it is. */
+  readonly namespace?: string;
+  readonly store: Store;
+}
+
+async function list(session: Session, parsed: ListFlags): Promise<number> {
+  const { io, reporter } = session;
+  const print = await printerFor(io, parsed.output);
+  const now = new Date();
+  const isWide = parsed.output === "wide";
+  let needsALook = false;
+  const listed: Listed[] = [];
+  for (const place of await placesOf(session, parsed)) {
+    try {
+      listed.push(...(await listPlace(place, isWide, io.signal)));
+    } catch (error) {
+      // With -A: the credentials may see that a bucket is there, and not what is in it.
+      if (place.namespace === undefined || !isOutcome(error, "credentials", "not-found")) throw error;
+      needsALook = true;
+      reporter.warning(error.message);
+    }
+  }
+  for (const { name, details, ...each } of listed) {
+    if (isOfFuture(each, now)) reporter.warning(`${name} is dated in the future: a clock was wrong, there or here`);
+    if (details?.problem === undefined) continue;
+    needsALook = true;
+    reporter.warning(details.problem.message);
+  }
+  if (listed.length === 0) reporter.note("no snapshots");
+  const outside = isWide ? (await driversOutside()).map(({ storage }) => storage) : [];
+  print({
+    document: { snapshots: listed.map((each) => documentOf(each, now)) },
+    names: listed.map(({ name }) => name),
+    table: () => tableOf(listed, parsed, (each) => rowOf(each, now)),
+    wide: () => tableOf(listed, parsed, (each) => ({ ...rowOf(each, now), ...detailsOf(each, outside) })),
+  });
+  return needsALook ? outcomes.attention.code : outcomes.ok.code;
+}
+
+async function placesOf(session: Session, parsed: ListFlags): Promise<readonly Place[]> {
+  if (parsed["all-namespaces"] !== true) return [{ store: await storeFor(session, parsed) }];
+  for (const flag of ["local", "dir", "bucket", "source-namespace"] as const) {
+    if (parsed[flag] !== undefined) throw new UserError("usage", `--all-namespaces and --${flag} exclude each other`);
+  }
+  return await storesOfAll(session.io, session.reporter);
+}
+
+async function listPlace(place: Place, isWide: boolean, signal: AbortSignal): Promise<readonly Listed[]> {
+  const entries = await listSnapshots(place.store, signal);
+  if (!isWide) return entries.map((entry) => ({ ...entry, place }));
+  const described = await describeSnapshots(place.store, entries, signal);
+  return described.map((details) => ({ ...details, place, details }));
+}
+
+function documentOf({ name, fileName, startedAt, sizeBytes, partial, place }: Listed, now: Date): object {
   return {
-    command: `${command.name} <date>`,
-    describe: command.describe,
-    builder: (yargs) =>
-      withFlags(
-        withFlags(withFlags(yargs, "Where from", storeFlags), "Cluster", clusterFlags),
-        "Output",
-        outputFlags,
-      ).positional("date", {
-        type: "string",
-        demandOption: true,
-        describe: "DD-MM-YYYY-hh-mm-ss, UTC",
-      }),
-    handler: (parsed) => session.run(parsed, () => command.work(session, parsed)),
+    ...(place.namespace !== undefined && { namespace: place.namespace }),
+    name,
+    fileName,
+    location: place.store.location,
+    startedAt,
+    sizeBytes,
+    partial,
+    future: isOfFuture({ startedAt }, now),
   };
 }
 
-export function describeCommand(session: Session): CommandModule<object, DateFlags> {
-  return dateCommand(session, { name: "describe", describe: "Show what a snapshot holds", work: describe });
+type Row = Readonly<Record<string, string>>;
+
+/** The columns are those of the rows; there is none without rows. */
+function tableOf(listed: readonly Listed[], parsed: ListFlags, row: (each: Listed) => Row): string {
+  const rows = listed.map((each) => ({
+    ...(parsed["all-namespaces"] === true && { NAMESPACE: each.place.namespace ?? "" }),
+    ...row(each),
+  }));
+  const [first] = rows;
+  return first === undefined ? "" : tableText([Object.keys(first), ...rows.map((each) => Object.values(each))]);
 }
 
-async function describe(session: Session, parsed: DateFlags): Promise<number> {
-  const store = await storeFor(session, parsed);
-  return await withSnapshot(store, parsed.date, session.io.signal, async ({ manifest }, file) => {
-    if (parsed.output === "json")
-      session.print({ schema: 1, fileName: file.fileName, sizeBytes: file.sizeBytes, manifest });
-    else if (parsed.output === "name") session.printText(`${manifest.name}\n`);
-    else {
-      const facts = [
-        ["Name:", manifest.name],
-        ["Status:", manifest.complete ? "Complete" : "Partial"],
-        ["Namespace:", manifest.namespace],
-        ["Release:", manifest.release],
-        ["Finished:", manifest.finishedAt],
-        ["Size:", sizeText(file.sizeBytes)],
-        ["Made by:", `${manifest.tool.name} ${manifest.tool.version}, Kubernetes ${manifest.clusterVersion}`],
-      ];
-      const rows = manifest.instances.map((each) => [
-        `${each.storage}/${each.instance}`,
-        each.serverVersion,
-        sizeText(each.streams.reduce((sum, stream) => sum + stream.plain.bytes, 0)),
-        Object.entries(each.counts)
-          .map(([unit, count]) => `${count} ${unit}`)
-          .join(", "),
-      ]);
-      const warnings = manifest.instances.flatMap((each) =>
-        each.warnings.map((warning) => `${each.storage}/${each.instance}: ${warning}\n`),
-      );
-      const failures = manifest.failures.map((each) => `MISSING ${each.storage}/${each.instance}: ${each.reason}\n`);
-      session.printText(
-        `${tableText(facts)}\n${tableText([["STORAGE", "VERSION", "SIZE", "COUNTS"], ...rows])}${[...warnings, ...failures].join("")}`,
-      );
-    }
-    return outcomes.ok.code;
-  });
+function rowOf(entry: Listed, now: Date): Row {
+  return {
+    NAME: entry.name,
+    STATUS: statusText(entry),
+    SIZE: sizeText(entry.sizeBytes),
+    AGE: ageText(entry.startedAt, now),
+  };
 }
 
-export function verifyCommand(session: Session): CommandModule<object, DateFlags> {
-  return dateCommand(session, {
-    name: "verify",
-    describe: "Prove that every byte of a snapshot is as it was written",
-    work: verifyWhole,
-  });
-}
-
-async function verifyWhole(session: Session, parsed: DateFlags): Promise<number> {
-  const result = await verify(await storeFor(session, parsed), parsed.date, {
-    reporter: session.reporter,
-    signal: session.io.signal,
-  });
-  const { fileName, sizeBytes, manifest } = result;
-  if (parsed.output === "json")
-    session.print({ schema: 1, fileName, sizeBytes, complete: manifest.complete, verified: true });
-  else session.printText(`${fileName} is whole (${sizeText(sizeBytes)}${manifest.complete ? "" : ", Partial"})\n`);
-  return outcomes.ok.code;
-}
-
-async function storeFor(session: Session, parsed: ReadFlags): Promise<Store> {
-  let namespace = parsed["source-namespace"] ?? parsed.namespace;
-  if (namespace === undefined && parsed.local !== true && parsed.bucket === undefined) {
-    namespace = (await clusterOf(parsed, session.io)).defaultNamespace;
-  }
-  return await storeOf(parsed, namespace ?? "", session.io, session.reporter);
+function detailsOf({ details, place }: Listed, outside: readonly string[]): Row {
+  const manifest = details?.manifest;
+  if (manifest === undefined)
+    return { STATUS: "Unreadable", NAMESPACE: place.namespace ?? "", RELEASE: "", TOOL: "", STORAGES: "" };
+  const { instances, failures, namespace, release, tool } = manifest;
+  const storages = [...new Set(instances.map(({ storage }) => storage))].map((storage) =>
+    outside.includes(storage) ? `${storage} (outside the file)` : storage,
+  );
+  const missing = failures.map(({ storage }) => `MISSING ${storage}`);
+  return {
+    NAMESPACE: namespace,
+    RELEASE: release,
+    TOOL: tool.version,
+    STORAGES: [...storages, ...missing].join(", "),
+  };
 }

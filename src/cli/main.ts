@@ -1,111 +1,100 @@
 /** The composition root: argv in, exit code out. The one place where errors become text and codes; nothing below prints or
  *  exits. Commands load what they need when they run, so that help and usage errors stay quick and touch no network. */
-import yargs from "yargs";
-import { messageOf, type Outcome, outcomes, UserError } from "../base/errors.ts";
-import { createCommand } from "./create.ts";
+import { outcomes, UserError } from "../base/errors.ts";
+import { oldCommands } from "../drivers/old-names.ts";
+import { commands } from "./commands.ts";
+import { type Config, noConfig, readConfig } from "./config.ts";
+import { endOf } from "./ending.ts";
+import { errorText } from "./error-text.ts";
 import type { Io } from "./io.ts";
-import { describeCommand, listCommand, verifyCommand } from "./list.ts";
-import { oldCommand } from "./old.ts";
-import { restoreCommand } from "./restore.ts";
-import { storagesCommand } from "./storages.ts";
-import { type TerminalReporter, terminalReporter } from "./terminal.ts";
-import { printable } from "./text.ts";
+import { exitErrorLine } from "./json-lines.ts";
+import { logFormatOf, openReporter, type ReporterFlags } from "./open-reporter.ts";
+import { type AddCommands, type CompleteFlags, parse } from "./parser.ts";
+import type { CliReporter } from "./reporter.ts";
+import { addSettings, settingsIn } from "./settings.ts";
+import { helpOf } from "./usage-error.ts";
 import { tool } from "./version.ts";
 
 /** What a command gets. */
 export interface Session {
   readonly io: Io;
   readonly tool: typeof tool;
-  readonly reporter: TerminalReporter;
+  /** The executable's own name. */
+  readonly programFile: string;
+  readonly reporter: CliReporter;
+  /** What the configuration file says; nothing before a command runs. */
+  config(): Config;
   /** Runs a command's work and keeps its exit code or error. */
-  run(flags: { readonly quiet?: boolean | undefined }, work: () => Promise<number>): Promise<void>;
-  /** One JSON document on stdout. */
-  print(value: object): void;
-  /** Text on stdout, control characters made visible. */
-  printText(text: string): void;
+  run(flags: ReporterFlags, work: () => Promise<number>): Promise<void>;
 }
 
 /** @param name how the program was called, for help texts: "kubectl kaa-backup". */
-export async function run(argv: readonly string[], io: Io, name = "kubectl kaa-backup"): Promise<number> {
+export async function run(argv: readonly string[], outside: Io, name = "kubectl kaa-backup"): Promise<number> {
+  const io = { ...outside, env: { ...outside.env } };
+  if (argv[0] === "__complete") {
+    const { completionText } = await import("./complete.ts");
+    io.stdout.write(await completionText(argv.slice(1), io));
+    return outcomes.ok.code;
+  }
   let exitCode: number | undefined;
   let failure: unknown;
-  let reporter: TerminalReporter | undefined;
+  let reporter: CliReporter | undefined;
+  let logFormat = logFormatOf(argv, io.env);
+  io.signal.addEventListener("abort", () => reporter?.say("stopping"));
+  const { leaving } = io;
+  leaving?.addEventListener("abort", () => {
+    const said = "left without cleaning up: the next run removes what is left";
+    const { outcome } = leaving.reason as UserError; // as of `signal`
+    io.stderr.write(logFormat === "json" ? exitErrorLine(new UserError(outcome, said)) : `${said}\n`);
+  });
+  let config = noConfig;
   const session: Session = {
     io,
     tool,
+    programFile: name === "backup" ? name : "kubectl-kaa_backup", // the image has it under both names
+    config: () => config,
     get reporter() {
-      reporter ??= terminalReporter(io, { quiet: false });
+      if (reporter === undefined) throw new Error("no command runs");
       return reporter;
     },
     async run(flags, work) {
-      reporter = terminalReporter(io, { quiet: flags.quiet === true });
+      logFormat = flags["log-format"] ?? logFormat;
       try {
+        reporter = await openReporter(io, flags);
         exitCode = await work();
       } catch (error) {
         failure = error;
       } finally {
-        reporter.stop();
+        reporter?.stop();
       }
     },
-    print: (value) => io.stdout.write(`${JSON.stringify(value, null, 2)}\n`),
-    printText: (text) => io.stdout.write(printable(text)),
   };
-  const output = await parse(argv, session, name).catch((error: unknown) => {
+  /** What flags do not say, environment and configuration may; both beat a flag's default. */
+  const completeFlags: CompleteFlags = async (flags, parser) => {
+    const { key: known } = parser.getOptions();
+    config = await readConfig(flags["config"] as string | undefined, io); // declared as a text
+    const { dir } = config.settings;
+    if (typeof dir === "string") io.env["KAA_BACKUP_DIR"] ||= dir;
+    const isImplied = oldCommands.get(String(flags["command"]))?.local === true ? { local: true } : {};
+    const given: Record<string, unknown> = { ...flags, ...isImplied };
+    for (const name of Object.keys(parser.parsed.defaulted)) delete given[name];
+    const has = (flag: string) => Object.hasOwn(known, flag);
+    // "all" is said of storages; verify --all is another.
+    const accepts = (each: string) => each !== "dir" && has(each) && (each !== "all" || has("storage"));
+    addSettings(given, [settingsIn(io), config.settings], accepts);
+    Object.assign(flags, given);
+  };
+  const addCommands: AddCommands = (parser) => {
+    for (const command of commands) command.addTo(parser, session);
+  };
+  const output = await parse(argv, { addCommands, name, completeFlags }).catch((error: unknown) => {
     failure = error;
     return "";
   });
   if (output !== "") io.stdout.write(`${output}\n`);
   if (failure === undefined) return exitCode ?? outcomes.ok.code;
-  const error = io.signal.aborted && io.signal.reason instanceof UserError ? io.signal.reason : failure;
-  io.stderr.write(errorText(error, name));
+  const error = endOf(failure, io.signal);
+  if (logFormat === "json") io.stderr.write(exitErrorLine(error));
+  else io.stderr.write(errorText(error, name, helpOf(argv, name)));
   return error instanceof UserError ? error.exitCode : outcomes.internal.code;
-}
-
-/** @returns what yargs would print: help, or the version. */
-async function parse(argv: readonly string[], session: Session, name: string): Promise<string> {
-  const parser = yargs()
-    .scriptName(name)
-    .usage("$0 <command> [flags]\n\nBack up and restore a deployed Kaa IoT platform.")
-    .command(createCommand(session))
-    .command(listCommand(session))
-    .command(describeCommand(session))
-    .command(verifyCommand(session))
-    .command(restoreCommand(session))
-    .command(storagesCommand(session))
-    .command(oldCommand(session))
-    .demandCommand(1, "Which command?")
-    .strict()
-    .recommendCommands()
-    .version(tool.version)
-    .help()
-    .alias("help", "h")
-    .parserConfiguration({ "duplicate-arguments-array": false, "parse-numbers": true })
-    .wrap(110)
-    .exitProcess(false)
-    .fail((message, error) => {
-      if (error instanceof UserError) throw error;
-      throw new UserError("usage", message || messageOf(error), { hints: [`${name} --help`] });
-    });
-  let printed = "";
-  await parser.parseAsync([...argv], (_error: unknown, _parsed: unknown, output: string) => {
-    printed = output;
-  });
-  return printed;
-}
-
-/** what / effect on data / cause / what to try */
-export function errorText(error: unknown, name: string): string {
-  const outcome: Outcome = error instanceof UserError ? error.outcome : "internal";
-  const lines = [`error ${outcome}: ${messageOf(error)}`];
-  if (error instanceof UserError) {
-    if (error.effect !== undefined) lines.push(`  effect: ${error.effect}`);
-    const cause = error.cause === undefined ? "" : messageOf(error.cause).trim().slice(-2000);
-    if (cause !== "" && !error.message.includes(cause))
-      lines.push(`  cause:  ${cause.replaceAll("\n", "\n          ")}`);
-    for (const hint of error.hints) lines.push(`  try:    ${hint}`);
-  } else {
-    lines.push(`  this is a defect of ${name}; please report it with what follows`);
-    if (error instanceof Error && error.stack !== undefined) lines.push(error.stack);
-  }
-  return `${printable(lines.join("\n"))}\n`;
 }

@@ -1,49 +1,55 @@
 /** `backup COMMAND`: the interface of the tool that this program replaces. Asks nothing: a restore prints its plan and acts. */
-import type { CommandModule } from "yargs";
 import { UserError } from "../base/errors.ts";
 import { type OldCommand, oldCommands } from "../drivers/old-names.ts";
+import { type CommandSpec, defineCommand, type ParsedOf } from "./command.ts";
 import { create } from "./create.ts";
+import { clusterFlags, outputFlags, storageFlags, storeFlags } from "./flags.ts";
 import type { Session } from "./main.ts";
-import { clusterFlags, type Flags, outputFlags, storageFlags, storeFlags, withFlags } from "./options.ts";
-import { restoreSnapshot } from "./restore.ts";
+import { nearest } from "./nearest.ts";
+import { directoryOf } from "./options.ts";
+import { restoreCommand, restoreSnapshot } from "./restore.ts";
 
 const { all: _all, storage: _storage, ...whatFlags } = storageFlags; // the command's name says which storages
 const { local: _local, ...whereFlags } = storeFlags; // and whether it is S3 or a directory
-const flags = {
-  "backup-date": { type: "string", describe: "The snapshot to restore: DD-MM-YYYY-hh-mm-ss, UTC" },
-} as const;
+const names = [...oldCommands.keys()];
+const spec = {
+  command: "backup <command>",
+  describe: `The old tool's commands, such as ${names[0]}`,
+  details: `Asks nothing: a restore proves the snapshot, prints its plan and acts. What is created in S3 is also left in --dir.
 
-type OldFlags = Flags<
-  typeof flags & typeof whatFlags & typeof whereFlags & typeof clusterFlags & typeof outputFlags
-> & { command: string };
+Commands:
+${names.map((name) => `- ${name}`).join("\n")}`,
+  positionals: { command: { type: "string", demandOption: true, describe: "One of the names above" } },
+  groups: {
+    Options: { "backup-date": { type: "string", describe: "The snapshot to restore: DD-MM-YYYY-hh-mm-ss, UTC" } },
+    What: whatFlags,
+    Where: whereFlags,
+    Cluster: clusterFlags,
+    Output: outputFlags,
+  },
+  examples: [
+    ["backup --release-name-prefix kaa --namespace production-kaa create_s3_all_backups", "everything, into S3"],
+    [
+      "backup --release-name-prefix kaa --namespace stage-kaa --backup-date 12-02-2021-15-28-37 --source-namespace production-kaa restore_s3_all_backups",
+      "a snapshot of production into stage",
+    ],
+  ],
+  outcomes: restoreCommand.spec.outcomes,
+} as const satisfies CommandSpec;
 
-export function oldCommand(session: Session): CommandModule<object, OldFlags> {
-  return {
-    command: "backup <command>",
-    describe: "The old tool's commands: create_s3_all_backups, restore_s3_all_backups, …",
-    builder: (yargs) =>
-      withFlags(
-        withFlags(
-          withFlags(withFlags(yargs.options(flags), "What", whatFlags), "Where", whereFlags),
-          "Cluster",
-          clusterFlags,
-        ),
-        "Output",
-        outputFlags,
-      )
-        .positional("command", { type: "string", demandOption: true, describe: "One of the names below" })
-        .epilogue(`Commands:\n${[...oldCommands.keys()].map((name) => `  ${name}`).join("\n")}`),
-    handler: (parsed) => session.run(parsed, () => runOld(session, parsed)),
-  };
-}
+type OldFlags = ParsedOf<typeof spec>;
+
+export const oldCommand = defineCommand(spec, runOld);
 
 async function runOld(session: Session, parsed: OldFlags): Promise<number> {
   const command = oldCommands.get(parsed.command);
   if (command === undefined) {
     const [action = ""] = parsed.command.split("_");
-    const alike = [...oldCommands.keys()].filter((name) => name.startsWith(`${action}_`));
+    const meant = nearest(parsed.command, names);
+    const alike = names.filter((name) => name.startsWith(`${action}_`));
+    const hint = `commands: ${(alike.length > 0 ? alike : names).join(", ")}`;
     throw new UserError("usage", `there is no command "${parsed.command}"`, {
-      hints: [`commands: ${(alike.length > 0 ? alike : [...oldCommands.keys()]).join(", ")}`],
+      hints: [meant === undefined ? hint : `did you mean ${meant}?`],
     });
   }
   // Nobody is asked, so nothing is guessed: the context's namespace may be any.
@@ -60,6 +66,8 @@ function whatOf({ storage }: OldCommand) {
 async function createOld(session: Session, parsed: OldFlags, command: OldCommand): Promise<number> {
   if (parsed["backup-date"] !== undefined)
     throw new UserError("usage", `--backup-date has no meaning for ${parsed.command}`);
+  if (parsed["source-namespace"] !== undefined)
+    throw new UserError("usage", `--source-namespace has no meaning for ${parsed.command}`);
   const { dir, ...rest } = parsed;
   return await create(
     session,
@@ -70,10 +78,13 @@ async function createOld(session: Session, parsed: OldFlags, command: OldCommand
       dir: command.local ? dir : undefined,
       strict: undefined,
       "dry-run": undefined,
+      report: undefined,
+      "metrics-url": undefined,
+      parallelism: undefined,
       compression: "auto",
       "compression-level": 3,
     },
-    command.local ? {} : { copyDirectory: dir ?? "backup" },
+    command.local ? {} : { copyDirectory: directoryOf(parsed, session.io) },
   );
 }
 
@@ -86,6 +97,8 @@ async function restoreOld(session: Session, parsed: OldFlags, command: OldComman
     local: command.local,
     date,
     yes: true,
+    once: undefined,
+    report: undefined,
     "dry-run": undefined,
   });
 }

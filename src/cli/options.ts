@@ -1,83 +1,31 @@
-/** Flags that several commands share, and the way from parsed flags to a cluster, a store and a scope. */
-import { readFile } from "node:fs/promises";
+/** The way from parsed flags to a cluster, a store and a scope. */
 import { resolve } from "node:path";
 import { pathToFileURL } from "node:url";
-import type { Argv, InferredOptionTypes, Options } from "yargs";
-import { collect } from "../base/bytes.ts";
-import { messageOf, UserError } from "../base/errors.ts";
+import { UserError } from "../base/errors.ts";
 import type { Reporter } from "../base/reporter.ts";
 import type { Cluster } from "../cluster/cluster.ts";
 import type { Location } from "../drivers/driver.ts";
-import { type DriverName, driverFlags, driverNames, isDriverName, loadDriver } from "../drivers/registry.ts";
+import { type DriverName, driverNames, isDriverName, loadDriver } from "../drivers/registry.ts";
 import type { Scope } from "../storages.ts";
 import type { Store } from "../stores/store.ts";
+import { configuredCredentials, credentialsInFlags } from "./credentials.ts";
+import { parseDurationMs } from "./duration.ts";
+import type { ClusterFlags, StorageFlags, StoreFlags } from "./flags.ts";
 import type { Io } from "./io.ts";
+import type { Session } from "./main.ts";
+import { nearest } from "./nearest.ts";
 
-/** Length of "storage-backup--" leaves so much of a bucket's 63 characters. */
-const longestNamespace = 47;
+/** What is in front of a namespace's name in that of its bucket. */
+const bucketPrefix = "storage-backup--";
+/** So much is left of a bucket's 63 characters. */
+const longestNamespace = 63 - bucketPrefix.length;
 
-export const clusterFlags = {
-  kubeconfig: { type: "string", describe: "Path to the kubeconfig file" },
-  context: { type: "string", describe: "Name of the kubeconfig context" },
-  cluster: { type: "string", describe: "Name of the kubeconfig cluster" },
-  user: { type: "string", describe: "Name of the kubeconfig user" },
-  namespace: { type: "string", alias: "n", describe: "Namespace where Kaa is deployed (default: the context's)" },
-  server: { type: "string", alias: "s", describe: "Address of the Kubernetes API server" },
-  token: { type: "string", describe: "Bearer token for the API server" },
-  as: { type: "string", describe: "User to impersonate" },
-  "as-group": { type: "string", array: true, describe: "Group to impersonate (repeatable)" },
-  "as-uid": { type: "string", describe: "UID to impersonate" },
-  "certificate-authority": { type: "string", describe: "Certificate authority of the API server" },
-  "client-certificate": { type: "string", describe: "Client certificate for the API server" },
-  "client-key": { type: "string", describe: "Client key for the API server" },
-  "tls-server-name": { type: "string", describe: "Name to expect in the API server's certificate" },
-  "insecure-skip-tls-verify": { type: "boolean", describe: "Do not check the API server's certificate" },
-  "request-timeout": { type: "string", describe: "Longest wait for one API request: 30s, 2m" },
-} as const satisfies Record<string, Options>;
-
-export const storeFlags = {
-  local: { type: "boolean", describe: "Keep snapshots in a directory instead of S3" },
-  dir: { type: "string", describe: "The directory for --local (default: ./backup)" },
-  bucket: { type: "string", describe: "The S3 bucket (default: storage-backup--{source namespace})" },
-  "source-namespace": { type: "string", describe: "Namespace the snapshot was taken in (default: the namespace)" },
-} as const satisfies Record<string, Options>;
-
-export const storageFlags = {
-  all: { type: "boolean", describe: "All storages (the default)" },
-  storage: { type: "string", array: true, describe: `Only these, comma-separated: ${driverNames.join(", ")}` },
-  "release-name-prefix": { type: "string", describe: "Only Helm releases whose name begins so" },
-  ...flagsOfDrivers(),
-} as const satisfies Record<string, Options>;
-
-function flagsOfDrivers() {
-  const options = Object.entries(driverFlags).map(([flag, { describe }]) => [flag, { type: "string", describe }]);
-  return Object.fromEntries(options) as Record<keyof typeof driverFlags, { type: "string"; describe: string }>;
-}
-
-export const outputFlags = {
-  output: {
-    type: "string",
-    alias: "o",
-    choices: ["table", "json", "name"] as const,
-    default: "table" as const,
-    describe: "Output format",
-  },
-  quiet: { type: "boolean", alias: "q", describe: "Only warnings and errors on stderr" },
-} as const satisfies Record<string, Options>;
-
-export type Flags<T extends Record<string, Options>> = InferredOptionTypes<T>;
-export type ClusterFlags = Flags<typeof clusterFlags>;
-export type StoreFlags = Flags<typeof storeFlags>;
-export type StorageFlags = Flags<typeof storageFlags>;
-
-/** Adds a table of flags under a heading. */
-export function withFlags<T, F extends Record<string, Options>>(yargs: Argv<T>, heading: string, flags: F) {
-  return yargs.options(flags).group(Object.keys(flags), heading);
-}
-
-export async function clusterOf(flags: ClusterFlags, io: Io): Promise<Cluster> {
+/** @param reporter is told of each request to the API server. */
+export async function clusterOf(flags: ClusterFlags, io: Io, reporter?: Reporter): Promise<Cluster> {
   const { connectCluster } = await import("../cluster/connect.ts");
   const given = <T>(value: T | undefined, key: string) => (value === undefined ? {} : { [key]: value });
+  const timeout = flags["request-timeout"];
+  if (flags.namespace !== undefined) checkNamespace(flags.namespace, "--namespace");
   return await connectCluster({
     ...given(flags.kubeconfig, "kubeconfig"),
     ...given(flags.context, "context"),
@@ -94,49 +42,86 @@ export async function clusterOf(flags: ClusterFlags, io: Io): Promise<Cluster> {
     ...given(flags["client-key"], "clientKey"),
     ...given(flags["tls-server-name"], "tlsServerName"),
     ...given(flags["insecure-skip-tls-verify"], "insecureSkipTlsVerify"),
-    ...given(parseDuration(flags["request-timeout"]), "requestTimeoutMs"),
+    ...given(timeout === undefined ? undefined : parseDurationMs(timeout, "--request-timeout"), "requestTimeoutMs"),
     environment: io.env,
+    ...given(reporter?.detail, "onRequest"),
   });
 }
 
-/** kubectl's form: "30s", "2m", "1h", or seconds; "0" means no limit. */
-function parseDuration(text: string | undefined): number | undefined {
-  if (text === undefined) return undefined;
-  const found = /^(\d+)(ms|s|m|h)?$/.exec(text);
-  if (found === null)
-    throw new UserError("usage", `"${text}" is no duration`, { hints: ["for example --request-timeout=30s"] });
-  const unitMs = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 }[found[2] ?? "s"] ?? 1000;
-  return Number(found[1]) * unitMs;
+/** A name that Kubernetes takes. An empty one is refused, though kubectl takes it for none: a variable that a script has
+ *  forgotten to set must not choose what is backed up, or overwritten.
+ *  @throws UserError `usage`. */
+export function checkNamespace(name: string, flag: string): void {
+  if (/^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/.test(name)) return;
+  const shown = name.length > 100 ? `${name.slice(0, 100)}…` : name;
+  throw new UserError("usage", `${flag}: "${shown}" is no name of a namespace`, {
+    hints: ["lower-case letters, digits and dashes, at most 63"],
+  });
 }
 
 /** Where the snapshots of a namespace are kept. Touches no network.
  *  @throws UserError `usage`. */
 export function locationOf(flags: Partial<StoreFlags>, namespace: string, io: Io): Location {
-  const endpoint = io.env["AWS_ENDPOINT_URL_S3"] || io.env["AWS_ENDPOINT_URL"];
-  const service = {
-    region: io.env["AWS_REGION"] || io.env["AWS_DEFAULT_REGION"] || "us-east-1",
-    ...(endpoint && { endpoint }),
-  };
+  const service = serviceOf(io);
+  const source = flags["source-namespace"];
+  if (source !== undefined) checkNamespace(source, "--source-namespace");
   if (flags.local === true) {
     if (flags.bucket !== undefined) throw new UserError("usage", "--local and --bucket exclude each other");
     return service;
   }
   if (flags.dir !== undefined) throw new UserError("usage", "--dir needs --local");
-  if (flags.bucket === undefined && namespace.length > longestNamespace) {
+  if (flags.bucket !== undefined) return { ...service, bucket: flags.bucket };
+  checkNamespace(namespace, "--namespace");
+  if (namespace.length > longestNamespace) {
     throw new UserError("usage", `namespace "${namespace}" is too long to be part of a bucket's name`, {
       hints: ["name a bucket: --bucket NAME"],
     });
   }
-  return { ...service, bucket: flags.bucket ?? `storage-backup--${namespace}` };
+  return { ...service, bucket: `${bucketPrefix}${namespace}` };
+}
+
+/** Which S3 is meant. */
+function serviceOf({ env }: Io): Pick<Location, "region" | "endpoint"> {
+  const endpoint = env["AWS_ENDPOINT_URL_S3"] || env["AWS_ENDPOINT_URL"];
+  const region = env["AWS_REGION"] || env["AWS_DEFAULT_REGION"] || "us-east-1";
+  return { region, ...(endpoint && { endpoint }) };
+}
+
+/** Where snapshots are kept when they are kept in a directory. The image sets the variable, for its own file system is no
+ *  place for data. */
+export function directoryOf(flags: Partial<Pick<StoreFlags, "dir">>, io: Io): string {
+  return resolve(flags.dir ?? (io.env["KAA_BACKUP_DIR"] || "backup"));
 }
 
 /** The store of a namespace's snapshots. */
-export async function storeOf(flags: StoreFlags, namespace: string, io: Io, reporter: Reporter): Promise<Store> {
+export async function storeOf(
+  flags: Partial<StoreFlags>,
+  namespace: string,
+  io: Io,
+  reporter: Reporter,
+): Promise<Store> {
   const { openStore } = await import("../stores/registry.ts");
   const { bucket, region, endpoint } = locationOf(flags, namespace, io);
-  const url = bucket === undefined ? pathToFileURL(`${resolve(flags.dir ?? "backup")}/`).href : `s3://${bucket}`;
+  const url = bucket === undefined ? pathToFileURL(`${directoryOf(flags, io)}/`).href : `s3://${bucket}`;
   const note = (message: string) => reporter.note(message);
   return await openStore(url, { region, ...(endpoint !== undefined && { endpoint }), note });
+}
+
+/** The stores of all namespaces that the S3 credentials may see, by name. */
+export async function storesOfAll(
+  io: Io,
+  reporter: Reporter,
+): Promise<readonly { readonly namespace: string; readonly store: Store }[]> {
+  const { listBuckets, openStore } = await import("../stores/registry.ts");
+  const note = (message: string) => reporter.note(message);
+  const service = serviceOf(io);
+  const buckets = await listBuckets(bucketPrefix, { ...service, note }, io.signal);
+  return await Promise.all(
+    buckets.toSorted().map(async (bucket) => ({
+      namespace: bucket.slice(bucketPrefix.length),
+      store: await openStore(`s3://${bucket}`, service), // what is to be noted of the service was noted above
+    })),
+  );
 }
 
 /** @throws UserError `usage` for a name that is no storage, with the nearest one. */
@@ -152,7 +137,9 @@ export async function storagesOf(
   if (wanted.length > 0 && flags.all === true) throw new UserError("usage", "--all and --storage exclude each other");
   const names = [...new Set(wanted)].map((name) => {
     if (isDriverName(name)) return name;
-    throw new UserError("usage", `there is no storage "${name}"`, { hints: [`storages: ${driverNames.join(", ")}`] });
+    const meant = nearest(name, driverNames);
+    const hint = meant === undefined ? `storages: ${driverNames.join(", ")}` : `did you mean ${meant}?`;
+    throw new UserError("usage", `there is no storage "${name}"`, { hints: [hint] });
   });
   const chosen = names.length > 0 ? names : driverNames;
   if (!local) return { storages: chosen, named: names.length > 0 };
@@ -169,18 +156,28 @@ export async function storagesOf(
 
 /** What the use-cases are told. `sourceNamespace`: whose snapshots are meant, when it is another. */
 export async function scopeOf(
-  session: { readonly io: Io; readonly reporter: Reporter },
+  session: Pick<Session, "io" | "config"> & { readonly reporter: Reporter },
   cluster: Cluster,
   flags: StorageFlags & Partial<StoreFlags>,
   options: { readonly compression?: Scope["compression"]; readonly sourceNamespace?: string } = {},
 ): Promise<Scope> {
-  const { io, reporter } = session;
+  const { io, reporter, config } = session;
   const namespace = cluster.defaultNamespace;
+  if (!cluster.isVerified)
+    reporter.warning(
+      `nobody checks that ${cluster.server} is the right API server: who sits in between can do all we can`,
+    );
+  const configured = await configuredCredentials(config(), { cluster, namespace, io, reporter });
+  const flagged = await credentialsInFlags(flags, io, reporter);
+  reporter.detail(`namespace "${namespace}" of context "${cluster.contextName}", ${cluster.server}`);
+  for (const name of Object.keys({ ...configured, ...flagged }))
+    reporter.detail(`${name} comes from ${name in flagged ? "a flag" : "the configuration file"}`);
   return {
     cluster,
     namespace,
     releasePrefix: flags["release-name-prefix"] ?? "",
-    environment: await environmentOf(flags, io),
+    environment: { ...configured, ...withoutEmpty(io.env), ...flagged },
+    overrides: config().overrides,
     compression: options.compression ?? "auto",
     location: locationOf(flags, options.sourceNamespace ?? namespace, io),
     reporter,
@@ -188,26 +185,6 @@ export async function scopeOf(
   };
 }
 
-const longestSecretBytes = 64 * 1024;
-
-/** The environment, with what the drivers' own flags say over it. */
-async function environmentOf(flags: StorageFlags, io: Io): Promise<Scope["environment"]> {
-  const environment = { ...io.env };
-  for (const [flag, { variable, kind }] of Object.entries(driverFlags)) {
-    const value = flags[flag as keyof typeof driverFlags]; // a key of the table itself
-    if (value === undefined) continue;
-    environment[variable] = kind === "text" ? value : await contentOf(value, flag, io);
-  }
-  return environment;
-}
-
-async function contentOf(path: string, flag: string, io: Io): Promise<string> {
-  try {
-    // A stream of bytes: nobody has set an encoding on standard input.
-    const input = io.stdin as AsyncIterable<Uint8Array>;
-    const content = path === "-" ? await collect(input, longestSecretBytes) : await readFile(path);
-    return content.toString("utf8").replace(/\r?\n$/, "");
-  } catch (error) {
-    throw new UserError("usage", `cannot read what --${flag} names: ${messageOf(error)}`, { cause: error });
-  }
+function withoutEmpty(environment: Io["env"]): Scope["environment"] {
+  return Object.fromEntries(Object.entries(environment).filter(([, value]) => value !== undefined && value !== ""));
 }

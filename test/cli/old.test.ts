@@ -63,7 +63,7 @@ const documented: readonly (readonly [string, "create" | "restore", "s3" | "loca
 /** Where a command line that is understood stops when there is neither a cluster nor a bucket nor a directory. */
 const stops = {
   create: { s3: /^error cluster:/m, local: /^error cluster:/m },
-  restore: { s3: /s3:\/\/storage-backup--source-kaa/, local: /no directory "[^"]*\/no-such-directory\/"/ },
+  restore: { s3: /s3:\/\/storage-backup--source-kaa/, local: /no directory "[^"]*\/no-such-directory"/ },
 };
 
 const s3 = new FakeS3();
@@ -100,15 +100,15 @@ test("a command understands its flags in front of it and behind it", async () =>
 });
 
 test.each([
-  ["no command", common, /Not enough non-option arguments/],
+  ["no command", common, /backup needs <command>/],
   ["no such command", [...common, "create_s3_all_backup"], /there is no command "create_s3_all_backup"/],
   ["no namespace", [...start, "create_s3_all_backups"], /needs --namespace/],
   ["no date to restore", [...common, "restore_s3_all_backups"], /needs --backup-date/],
-  ["an empty date", [...common, "--backup-date", "", "restore_s3_all_backups"], /needs --backup-date/],
+  ["an empty date", [...common, "--backup-date", "", "restore_s3_all_backups"], /--backup-date: the value is empty/],
   ["a date for create", [...common, ...date, "create_s3_all_backups"], /--backup-date has no meaning/],
   ["a source for create", [...common, "--source-namespace", "a", "create_s3_all_backups"], /--source-namespace/],
   ["an unknown flag", [...common, "--colour=red", "create_s3_all_backups"], /colour/],
-  ["two commands", [...common, "create_s3_all_backups", "create_s3_all_backups"], /Unknown/],
+  ["two commands", [...common, "create_s3_all_backups", "create_s3_all_backups"], /takes no argument/],
 ])("%s is a usage error before any cluster is asked", async (_, argv, message) => {
   const ran = await session(argv);
   expect(ran.code).toBe(2);
@@ -117,8 +117,18 @@ test.each([
   expect(ran.stdout).toBe("");
 });
 
+test("the directory is --dir, else what the environment names, else ./backup", async () => {
+  const restore = [...common, ...date, "restore_local_all_backups"];
+  const named = join(folder, "named");
+  const environment = { KAA_BACKUP_DIR: join(folder, "of-the-environment") };
+  const says = async (argv: readonly string[], env: Record<string, string>) => (await session(argv, env)).stderr;
+  expect(await says([...restore, "--dir", named], environment)).toContain(`no directory "${named}"`);
+  expect(await says(restore, environment)).toContain(`no directory "${environment.KAA_BACKUP_DIR}"`);
+  expect(await says(restore, { KAA_BACKUP_DIR: "" })).toContain(`no directory "${join(process.cwd(), "backup")}"`);
+});
+
 test("help lists every name and contacts nothing", async () => {
   const ran = await session(["backup", "--help"]);
   expect(ran).toMatchObject({ code: 0, stderr: "" });
-  for (const name of oldCommands.keys()) expect(ran.stdout).toContain(`\n  ${name}`);
+  for (const name of oldCommands.keys()) expect(ran.stdout).toContain(`\n- ${name}\n`);
 });
