@@ -1,7 +1,7 @@
 /** 200 backups through the whole program, from exec to the store, each over a connection that fails in its own way. The
  *  API server is scripted, the wrapper and its commands are real; the database's tools are stand-ins that behave. Nothing
  *  may be published, nothing left open in the store, nothing left running in the pod. */
-import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { readdir } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -10,8 +10,9 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { backup } from "../../src/backup.ts";
 import { UserError } from "../../src/base/errors.ts";
 import { connectCluster } from "../../src/cluster/connect.ts";
-import type { Scope } from "../../src/storages.ts";
 import { type ExecFault, FakeApiServer } from "../fakes/api-server.ts";
+import { mariadbDump, standInMariadb } from "../fakes/mariadb.ts";
+import { mariadbPlan, scopeOf } from "../fakes/scope.ts";
 import { bucket, directoryUnderTest, type FakeUnderTest, fakeS3UnderTest } from "../stores/places.ts";
 
 const runs = 200;
@@ -29,67 +30,6 @@ function random(seed: number): () => number {
   };
 }
 
-/** What the driver's own SQL would tell. */
-const inspection = {
-  version: "10.11.1-MariaDB",
-  tool: "mariadb-dump from 10.11.1-MariaDB",
-  rootUser: "root",
-  appUser: "",
-  kept: ["root"],
-  login: "root@%",
-  missingRights: [],
-  isReadOnly: false,
-  isReplica: false,
-  galeraNodes: 0,
-  eventScheduler: "OFF",
-  lowerCaseNames: 0,
-  bytes: 5,
-  databases: ["app"],
-  strayDatabases: [],
-  accounts: [{ user: "root", host: "%", isRole: false, plugins: [] }],
-  notTransactional: [],
-  external: [],
-  unreadableViews: [],
-  versioned: [],
-  versionedByTransaction: [],
-  lostDefiners: [],
-  functions: [],
-  engines: [],
-  availableEngines: [],
-  availablePlugins: [],
-  counts: { databases: 1, tables: 1 },
-};
-
-/** MariaDB's client and dump tool, as far as the driver looks. */
-function standInTools(folder: string): string {
-  const bin = join(folder, "bin");
-  mkdirSync(bin);
-  const tool = (name: string, script: string) => {
-    writeFileSync(join(bin, name), `#!/bin/sh\n${script}`);
-    chmodSync(join(bin, name), 0o755);
-  };
-  tool(
-    "mariadb",
-    `case " $* " in *" -e "* | *--print-defaults*) exit ;; esac
-case $(cat) in *json_quote*) echo '${JSON.stringify(inspection)}' ;; esac
-`,
-  );
-  tool(
-    "mariadb-dump",
-    `case "$*" in *--version*) echo mariadb-dump 10.11 ;; *) head -c 700000 /dev/urandom | base64; echo "-- Dump completed on today" ;; esac\n`,
-  );
-  return bin;
-}
-
-const quietReporter: Scope["reporter"] = {
-  started() {},
-  progressBytes() {},
-  finished() {},
-  failed() {},
-  note() {},
-  warning() {},
-};
-
 interface Lane {
   readonly server: FakeApiServer;
   readonly s3: FakeUnderTest;
@@ -100,7 +40,8 @@ let tools: string;
 
 beforeAll(async () => {
   tools = mkdtempSync(join(tmpdir(), "kaa-tools-"));
-  const bin = standInTools(tools);
+  const { bin, data } = standInMariadb(tools, mariadbDump(12_000));
+  writeFileSync(join(data, "accounts.sql"), mariadbDump(12_000));
   for (let n = 0; n < lanes; n++) {
     const server = new FakeApiServer([
       {
@@ -126,27 +67,10 @@ afterAll(async () => {
 async function oneBackup({ server, s3, directory }: Lane, toS3: boolean) {
   const cluster = await connectCluster({
     kubeconfig: server.kubeconfig,
-    liveness: { pingMs: 150, silenceMs: 1500, handshakeMs: 10_000, closeMs: 500 },
+    liveness: { pingMs: 150, silenceMs: 1500, handshakeMs: 10_000, closeMs: 500, heartbeatMs: 30_000 },
   });
-  const scope: Scope = {
-    cluster,
-    namespace: "kaa",
-    releasePrefix: "",
-    environment: {},
-    compression: "auto",
-    location: { region: "us-east-1" },
-    reporter: quietReporter,
-    signal: AbortSignal.timeout(60_000),
-  };
-  const plan = {
-    storages: ["mariadb"] as const,
-    named: true,
-    strict: true,
-    compressionLevel: 1,
-    tool: { name: "test", version: "0" },
-    retry: { attempts: 1, pauseMs: 0, readyMs: 0 },
-  };
-  return await backup(plan, scope, toS3 ? s3.store : directory.store);
+  const scope = scopeOf(cluster, AbortSignal.timeout(60_000));
+  return await backup(mariadbPlan, scope, toS3 ? s3.store : directory.store);
 }
 
 /** Strikes one of the commands that carry data or facts, somewhere in its output. */

@@ -1,4 +1,4 @@
-/** AR-01 and AR-02 of the fault catalogue, without sampling: every bit and every length of a small snapshot. */
+/** Damage and cuts, without sampling: every bit and every length of a small snapshot. */
 import { describe, expect, test } from "vitest";
 import { isOutcome } from "../../src/base/errors.ts";
 import { openSnapshot } from "../../src/snapshot/reader.ts";
@@ -32,14 +32,14 @@ describe("a snapshot of every feature", () => {
     expect(await verdictOn(small.bytes)).toBe("accepted");
   });
 
-  test("is refused with any single bit flipped", async () => {
+  test("is refused with any single bit flipped (AR-01)", async () => {
     for (let at = 0; at < small.bytes.byteLength; at += 1) {
       const verdicts = await Promise.all(bits.map((bit) => verdictOn(flipped(small.bytes, at, bit))));
       if (verdicts.some((verdict) => verdict !== "refused")) expect.fail(`byte ${at}: ${verdicts}`);
     }
   });
 
-  test("is refused when cut at any length", async () => {
+  test("is refused when cut at any length (AR-02)", async () => {
     for (let length = 0; length < small.bytes.byteLength; length += 1) {
       const verdict = await verdictOn(small.bytes.subarray(0, length));
       if (verdict !== "refused") expect.fail(`cut to ${length} bytes: ${verdict}`);
@@ -53,7 +53,7 @@ describe("a snapshot of every feature", () => {
     }
   });
 
-  test("is refused with any byte doubled or left out", async () => {
+  test("is refused with any byte doubled or left out (AR-01)", async () => {
     for (let at = 0; at < small.bytes.byteLength; at += 1) {
       const [before, after] = [small.bytes.subarray(0, at), small.bytes.subarray(at + 1)];
       const byte = small.bytes.subarray(at, at + 1);
