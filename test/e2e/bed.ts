@@ -67,6 +67,12 @@ export function program(args: readonly string[], options: RunOptions = {}): Prom
   return run(`${root}/dist/kubectl-kaa_backup`, args, options);
 }
 
+/** Makes the storages of a namespace, or of both, new and empty; throws when it fails. */
+export async function resetBed(namespace?: string): Promise<void> {
+  const ran = await run("bash", [bedScript, "reset", ...(namespace === undefined ? [] : [namespace])]);
+  if (ran.code !== 0) throw new Error(ran.stderr);
+}
+
 /** kubectl; throws when it fails. */
 export async function kubectl(args: readonly string[], input?: string): Promise<string> {
   const ran = await run("kubectl", args, input === undefined ? {} : { input });
@@ -83,8 +89,11 @@ export async function inPod(namespace: string, storage: string, script: string, 
       "export MYSQL_PWD=${MARIADB_ROOT_PASSWORD:-$(cat $MARIADB_ROOT_PASSWORD_FILE 2>/dev/null)}; at='--no-defaults -S /run/mysqld/mysqld.sock -uroot --default-character-set=utf8mb4'; ",
   } as const;
   const login = logins[storage as keyof typeof logins] ?? "";
+  // Without -i when there is nothing to send: what kubectl sends to a server that has just closed the connection makes the
+  // kernel throw away what kubectl has not read yet (kubernetes#124571; seen on a busy machine).
+  const stdin = input === undefined ? [] : ["-i"];
   return await kubectl(
-    ["-n", namespace, "exec", "-i", `kaa-${storage}-0`, "--", "bash", "-c", `set -e; ${login}${script}`],
+    ["-n", namespace, "exec", ...stdin, `kaa-${storage}-0`, "--", "bash", "-c", `set -e; ${login}${script}`],
     input,
   );
 }

@@ -3,7 +3,7 @@
  *  have, and destroys nothing there: it backs up into a temporary directory, lists, verifies and shows what a restore
  *  would do. */
 import { spawn } from "node:child_process";
-import { existsSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
@@ -27,12 +27,9 @@ function show(file: string, args: readonly string[], env: Readonly<Record<string
 }
 
 async function built(): Promise<string> {
-  const program = join(root, "dist", "kubectl-kaa_backup");
-  if (!existsSync(program)) {
-    say("building the program");
-    await show(process.execPath, [join(root, "plugin", "build.ts")]);
-  }
-  return program;
+  say("building the program");
+  await show(process.execPath, [join(root, "plugin", "build.ts")]);
+  return join(root, "dist", "kubectl-kaa_backup");
 }
 
 async function onOwnCluster(context: string): Promise<void> {
@@ -77,7 +74,7 @@ async function onBed(): Promise<void> {
   if (process.platform !== "linux" || process.getuid?.() !== 0) {
     throw new Error("the test bed needs root on Linux; with a cluster of your own: npm run demo -- --context NAME");
   }
-  say("bringing up a real Kubernetes, S3 and the seven storages (the first time they are built: about 40 minutes)");
+  say("bringing up a real Kubernetes, S3 and the seven storages (the first time they are built: about 25 minutes)");
   await show("bash", [join(root, "test/e2e/bed/bed"), "up"]);
   const program = await built();
   say("filling the storages of namespace production-kaa");

@@ -1,9 +1,14 @@
 /** The storages as their own tools and APIs see them, never through our code: awkward data put in, everything told, damage
  *  done that only a restore undoes. */
 
+import { createHash, randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
+import type { Readable } from "node:stream";
 import {
+  CompleteMultipartUploadCommand,
   CreateBucketCommand,
+  CreateMultipartUploadCommand,
+  DeleteBucketCommand,
   DeleteObjectCommand,
   GetObjectCommand,
   GetObjectTaggingCommand,
@@ -12,6 +17,7 @@ import {
   PutBucketVersioningCommand,
   PutObjectCommand,
   S3Client,
+  UploadPartCommand,
 } from "@aws-sdk/client-s3";
 import { bedEnvironment, damage, dumps, inPod, kubectl, run, secret, seed } from "./bed.ts";
 
@@ -20,6 +26,8 @@ export interface Native {
   seed(namespace: string): Promise<void>;
   /** Everything a restore must bring back, as text; the same text means the same content. */
   contents(namespace: string): Promise<string>;
+  /** Prepares a place of its own, returns what writes one more thing there, and what removes it all again. */
+  writer(namespace: string): Promise<{ write(n: number): Promise<unknown>; remove(): Promise<unknown> }>;
   damage(namespace: string): Promise<void>;
 }
 
@@ -45,13 +53,24 @@ const influxdb: Native = {
       influx -database 'ä b"q' -execute 'insert x,t=1 v=2 1700000000000000000'`,
     );
   },
+  // The server makes _internal by itself, at a time of its own, and a backup leaves it out.
   contents: (namespace) =>
     inPod(
       namespace,
       "influxdb",
-      `${influxLogin} for q in 'show databases' 'show grants for reader' 'show continuous queries' 'show retention policies on kaa' \\
+      `${influxLogin} i 'show databases' -format csv | grep -v ,_internal$ | sort
+      i 'show continuous queries' -format csv | grep -v ^_internal, | sort
+      for q in 'show grants for reader' 'show retention policies on kaa' \\
         'select * from kaa.two.m' 'select * from "ä b\\"q"..x'; do i "$q" || true; done; i 'show users' -format csv | sort`,
     ),
+  async writer(namespace) {
+    const influx = (query: string) => inPod(namespace, "influxdb", `${influxLogin} ${query}`);
+    await influx("i 'create database writer'");
+    return {
+      write: (n) => influx(`influx -database writer -execute 'insert w v=${n}'`),
+      remove: () => influx("i 'drop database writer'"),
+    };
+  },
   async damage(namespace) {
     await inPod(
       namespace,
@@ -96,6 +115,11 @@ const mongodb: Native = {
       await mongo(namespace, "kaa", { usersInfo: 1 }),
       await mongo(namespace, "odd-db", { find: "x y" }),
     ].join(""),
+  async writer(namespace) {
+    const write = (n: number) => mongo(namespace, "writer", { insert: "w", documents: [{ _id: n }] });
+    await write(-1);
+    return { write, remove: () => mongo(namespace, "writer", { dropDatabase: 1 }) };
+  },
   async damage(namespace) {
     await mongo(namespace, "kaa", { drop: "empty" }, { dropUser: "app" }, { insert: "later", documents: [{ _id: 1 }] });
     await mongo(namespace, "kaa", { delete: "things", deletes: [{ q: { _id: 1 }, limit: 1 }] });
@@ -143,6 +167,12 @@ const vaultNative: Native = {
     const policies = ["sys/policies/acl?list=true", "sys/policies/acl/seed"];
     return (await Promise.all([...paths, ...policies].map(read))).join("");
   },
+  async writer(namespace) {
+    return {
+      write: (n) => vault(namespace, "POST", "seeds/data/writer", { data: { n } }),
+      remove: () => vault(namespace, "DELETE", "seeds/metadata/writer"),
+    };
+  },
   async damage(namespace) {
     await vault(namespace, "DELETE", "seeds/metadata/a%20b/one");
     await vault(namespace, "POST", "seeds/data/later", { data: { later: true } });
@@ -150,9 +180,17 @@ const vaultNative: Native = {
   },
 };
 
+/** Puts so many secrets of half a megabyte into Vault that do not compress. */
+export async function fillVault(namespace: string, secrets: number): Promise<void> {
+  for (let n = 0; n < secrets; n++)
+    await vault(namespace, "POST", `seeds/data/noise/${n}`, {
+      data: { noise: randomBytes(400_000).toString("base64") },
+    });
+}
+
 // --- MinIO: its S3 API
 
-async function minioClient(namespace: string): Promise<S3Client> {
+export async function minioClient(namespace: string): Promise<S3Client> {
   return new S3Client({
     endpoint: `http://${await serviceIp(namespace, "kaa-minio")}:9000`,
     region: "us-east-1",
@@ -192,14 +230,31 @@ const minio: Native = {
       for (const { Key, IsLatest } of DeleteMarkers) lines.push(`${Key} deleted ${IsLatest}`);
       for (const { Key = "", VersionId, IsLatest } of Versions) {
         const at = { Bucket, Key, ...(VersionId !== "null" && { VersionId }) };
-        const { Body, ContentType, Metadata } = await s3.send(new GetObjectCommand(at));
+        const { Body, ContentLength, ContentType, Metadata } = await s3.send(new GetObjectCommand(at));
         const { TagSet } = await s3.send(new GetObjectTaggingCommand(at));
-        const text = (await Body?.transformToString()) ?? "";
-        const about = JSON.stringify([text.length, text.slice(0, 20), ContentType, Metadata, TagSet]);
+        const hash = createHash("sha256");
+        for await (const chunk of Body as Readable) hash.update(chunk); // objects may be large
+        const about = JSON.stringify([ContentLength, hash.digest("hex"), ContentType, Metadata, TagSet]);
         lines.push(`${Key} ${IsLatest} ${about}`);
       }
     }
     return lines.join("\n");
+  },
+  async writer(namespace) {
+    const s3 = await minioClient(namespace);
+    const Bucket = "writer";
+    await s3.send(new CreateBucketCommand({ Bucket }));
+    const keys: string[] = [];
+    return {
+      async write(n) {
+        keys.push(`${n}`);
+        await s3.send(new PutObjectCommand({ Bucket, Key: `${n}`, Body: "w" }));
+      },
+      async remove() {
+        for (const Key of keys) await s3.send(new DeleteObjectCommand({ Bucket, Key }));
+        await s3.send(new DeleteBucketCommand({ Bucket }));
+      },
+    };
   },
   async damage(namespace) {
     const s3 = await minioClient(namespace);
@@ -241,6 +296,13 @@ const opendistro: Native = {
       await search(namespace, "GET", "_index_template/*"),
       await search(namespace, "GET", "_ingest/pipeline/*"),
     ].join(""),
+  async writer(namespace) {
+    await search(namespace, "PUT", "writer", { settings: { number_of_replicas: 0 } });
+    return {
+      write: (n) => search(namespace, "PUT", `writer/_doc/${n}`, { n }),
+      remove: () => search(namespace, "DELETE", "writer"),
+    };
+  },
   async damage(namespace) {
     await search(namespace, "DELETE", "seeds-1");
     await search(namespace, "DELETE", "_index_template/seeds");
@@ -250,13 +312,42 @@ const opendistro: Native = {
 };
 
 /** PostgreSQL and MariaDB are filled and damaged together. */
+async function sqlWriter(namespace: string, storage: "postgresql" | "mariadb") {
+  const client = storage === "postgresql" ? "psql -qX -d postgres -c" : "mariadb $at -D kaa -e";
+  const sql = (statement: string) => inPod(namespace, storage, `${client} '${statement}'`);
+  await sql("create table writer (n int)");
+  return { write: (n: number) => sql(`insert into writer values (${n})`), remove: () => sql("drop table writer") };
+}
+
+const objectPartBytes = 64 * 1024 * 1024;
+
+/** Puts an object into a bucket of MinIO that does not compress: so many parts of 64 MiB. */
+export async function putLargeObject(namespace: string, parts: number): Promise<void> {
+  const s3 = await minioClient(namespace);
+  const at = { Bucket: "seeds-plain", Key: "noise" };
+  const { UploadId } = await s3.send(new CreateMultipartUploadCommand(at));
+  const Body = randomBytes(objectPartBytes);
+  const Parts: { PartNumber: number; ETag: string | undefined }[] = [];
+  for (let PartNumber = 1; PartNumber <= parts; PartNumber++) {
+    Body.writeUInt32LE(PartNumber, 0);
+    const { ETag } = await s3.send(new UploadPartCommand({ ...at, UploadId, PartNumber, Body }));
+    Parts.push({ PartNumber, ETag });
+  }
+  await s3.send(new CompleteMultipartUploadCommand({ ...at, UploadId, MultipartUpload: { Parts } }));
+}
+
 export const natives: Readonly<Record<string, Native>> = {
   influxdb,
-  mariadb: { seed: async () => {}, contents: dumps.mariadb, damage: async () => {} },
+  mariadb: {
+    seed: async () => {},
+    contents: dumps.mariadb,
+    writer: (namespace) => sqlWriter(namespace, "mariadb"),
+    damage: async () => {},
+  },
   minio,
   mongodb,
   opendistro,
-  postgresql: { seed, contents: dumps.postgresql, damage },
+  postgresql: { seed, contents: dumps.postgresql, writer: (namespace) => sqlWriter(namespace, "postgresql"), damage },
   vault: vaultNative,
 };
 

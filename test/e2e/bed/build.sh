@@ -52,11 +52,11 @@ build() {
   export GOCACHE=$cache/go/build GOMODCACHE=$cache/go/modules GOTOOLCHAIN=local CGO_ENABLED=0
   rm -rf "$cache/tmp" "$cache"/*.new
   mkdir -p "$binaries" "$tools"
-  for name in hyperkube coredns minio; do
+  for name in hyperkube coredns helm krew minio; do
     folder=$(program $name)
     ln -sfn "$folder"/* "$binaries/"
   done
-  ln -sfn "$binaries/kubectl" "$tools/kubectl"
+  ln -sfn "$binaries"/{kubectl,kubectl-krew,helm} "$tools/"
   folder=$(pause)
   for name in "${selected[@]}"; do folder=$(image "$name"); done
   rm -rf "$cache/go" "$cache/tmp"

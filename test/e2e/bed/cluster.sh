@@ -94,15 +94,33 @@ start_s3() {
     start minio "$binaries/minio" server --address $s3_ip:9000 "$run/s3/data"
 }
 
+# take_volumes: the place for volumes becomes a link to ours. What a bed that lives uses is not touched, nor what is not a
+# bed's; but a bed that was killed could not take its link away.
+take_volumes() {
+  local theirs
+  theirs=$(readlink "$volumes" || true)
+  if [ "$theirs" = "$run/volumes" ]; then return 0; fi
+  case $theirs in
+    */run/volumes)
+      if lives "${theirs%/volumes}"; then fail "another bed is up: its state is in ${theirs%/volumes}"; fi
+      rm "$volumes"
+      ;;
+    *) if [ -e "$volumes" ] || [ -L "$volumes" ]; then rmdir "$volumes" 2>/dev/null || fail "$volumes is in the way: something else makes volumes there"; fi ;;
+  esac
+  ln -s "$run/volumes" "$volumes"
+}
+lives() { # RUN: has a bed with this state any process?
+  local name pids=$1/pids
+  for name in "$pids"/*; do if alive "${name##*/}"; then return 0; fi; done
+  return 1
+}
+
 start_cluster() {
   local was_up= etcd=http://127.0.0.1:23790 peer=http://127.0.0.1:23800 file
   if alive kubelet; then was_up=1; fi
   mkdir -p "$logs" "$pids" "$config" "$run"/{s3,cni,kubelet,volumes} /run/bed
   chmod 700 "$run" "$run/s3"; (umask 077; mkdir -p "$pki" "$secrets")
-  if [ "$(readlink -f "$volumes")" != "$(readlink -f "$run/volumes")" ]; then
-    [ ! -e $volumes ] || fail "$volumes is in the way: another bed, or something else that makes volumes, is using it"
-    ln -sfn "$run/volumes" $volumes
-  fi
+  take_volumes
   [ -e "$pki/done" ] || { make_certificates; touch "$pki/done"; }
   start_network
   if [ $cgroup_root != / ]; then make_cgroups; fi

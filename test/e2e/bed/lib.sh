@@ -4,7 +4,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cache=${KAA_BACKUP_BED_CACHE:-$HOME/.cache/kaa-backup-bed}
 run=$cache/run
 logs=$run/logs pids=$run/pids pki=$run/pki config=$run/config secrets=$run/secrets
-binaries=$run/bin # every built program; `tools` has kubectl alone, for the user's PATH
+binaries=$run/bin # every built program; `tools` has kubectl, krew and helm, for the user's PATH
 tools=$run/tools
 containerd_root=$cache/containerd # outlives `down --wipe`: images need not be imported again
 containerd_socket=/run/bed/containerd.sock
