@@ -18,7 +18,8 @@ export interface Directory {
 
 /** True for an error of the operating system with one of these codes. */
 export function hasCode(error: unknown, ...codes: readonly string[]): boolean {
-  return codeOf(error) !== undefined && codes.includes(codeOf(error) ?? "");
+  const code = codeOf(error);
+  return code !== undefined && codes.includes(code);
 }
 
 /** For `catch`: passes over "there is no such file", throws anything else. */

@@ -6,7 +6,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { FileSystem } from "../../src/stores/local-disk.ts";
 
 export interface DiskFault {
-  /** `EIO`; or `short`: a write or read moves half of what it was given; `damaged`: one of its bits changes on the way, and
+  /** `EIO`; or `short`: a write or read moves half of what it was given; `nothing`: a write moves none of it; `damaged`: one of its bits changes on the way, and
    *  the disk says nothing; `late`: it takes its time. */
   readonly code: string;
   /** `link`, or of an open file: `file.write`. Any call when absent. */
@@ -63,6 +63,7 @@ export class FaultyDisk {
       const [buffer, offset, length, position] = args;
       return await call(buffer, offset, Math.ceil(Number(length) / 2), position);
     }
+    if (due.code === "nothing") return { bytesWritten: 0 };
     if (due.code === "late") {
       await sleep(lateMs);
       return await call(...args);

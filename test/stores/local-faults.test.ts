@@ -1,6 +1,7 @@
 /** Faults of a directory, by the numbers of the fault catalogue (LD-01 to LD-10). */
 import { execFileSync } from "node:child_process";
 import {
+  appendFileSync,
   chmodSync,
   existsSync,
   mkdirSync,
@@ -16,9 +17,10 @@ import {
 } from "node:fs";
 import { hostname, tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { UserError } from "../../src/base/errors.ts";
 import { directoryStore } from "../../src/stores/local.ts";
+import type { Store } from "../../src/stores/store.ts";
 import { contentOf, first, inChunks, listed, never, noise, request, second } from "./conformance.ts";
 import { type DiskFault, FaultyDisk } from "./faulty-disk.ts";
 
@@ -71,6 +73,35 @@ test.each(["file.write", "file.sync", "file.stat", "file.close", "file.chmod"])(
   "a device that fails at %s ends the save (LD-02)",
   async (call) => {
     expectRefused((await saveWith({ code: "EIO", call })).outcome, { outcome: "local-disk", message: /input\/output/ });
+  },
+);
+
+test("a device that takes nothing and reports no error ends the save (LD-02)", async () => {
+  const { outcome } = await saveWith({ code: "nothing", call: "file.write", nth: 2, times: 9 });
+  expectRefused(outcome, { outcome: "local-disk", message: /input\/output error .* after 70000 bytes/ });
+});
+
+test("a file that is not as long as what was written gets no name (LD-02)", async () => {
+  const lengthened = async function* () {
+    yield* archive();
+    const [temporary = ""] = readdirSync(path);
+    appendFileSync(join(path, temporary), "x");
+  };
+  const outcome = await directoryStore(path)
+    .save(request(lengthened()))
+    .catch((error: unknown) => error);
+  expectRefused(outcome, { outcome: "local-disk", message: /300000 bytes were written, but the file has 300001/ });
+});
+
+test.each(["file.write", "file.sync", "link", "lstat", "statfs"])(
+  "an error at %s that is not the system's is not told as one of the disk, and leaves nothing (LD-02)",
+  async (call) => {
+    const full: DiskFault = { code: "ENOSPC", call: "file.write" };
+    const defect: DiskFault = { code: "ERR_OUT_OF_RANGE", call };
+    const { outcome } = await saveWith(...(call === "statfs" ? [full, defect] : [defect]));
+    expect(outcome).not.toBeInstanceOf(UserError);
+    expect(outcome).toMatchObject({ code: "ERR_OUT_OF_RANGE" });
+    expect(readdirSync(path)).toEqual([]);
   },
 );
 
@@ -153,6 +184,29 @@ test("NFS: a link that was done, but whose answer says that it exists, is a succ
   expectSaved((await saveWith({ code: "EEXIST", call: "link", afterwards: true })).outcome);
 });
 
+test("NFS: a removal that was done, but whose answer says that there is no such file, leaves nothing (LD-05)", async () => {
+  const { outcome } = await saveWith(
+    { code: "EIO", call: "file.sync", nth: 2 }, // of the directory: the file has its name
+    { code: "ENOENT", call: "unlink", nth: 2, times: 9, afterwards: true },
+  );
+  expectRefused(outcome, { outcome: "local-disk", message: /input\/output/ });
+});
+
+test("a name that cannot be seen after the link is no success, and leaves nothing (LD-05)", async () => {
+  const { outcome } = await saveWith({ code: "ENOENT", call: "lstat", nth: 2 });
+  expectRefused(outcome, { outcome: "local-disk", message: /gone right after it was published/ });
+});
+
+test("a temporary file that was there before is not ours, and stays (LD-05)", async () => {
+  const { disk } = await saveWith();
+  rmSync(join(path, first));
+  const temporary = disk.calls.find((call) => call.startsWith("open "))!.slice("open ".length);
+  writeFileSync(temporary, "theirs");
+  expect((await saveWith()).outcome).toMatchObject({ outcome: "local-disk" });
+  expect(readFileSync(temporary, "utf8")).toBe("theirs");
+  expect(readdirSync(path)).toHaveLength(1);
+});
+
 test("a link or rename that was done, but failed, leaves nothing (LD-05)", async () => {
   expectRefused((await saveWith({ code: "EIO", call: "link", afterwards: true })).outcome, { outcome: "local-disk" });
   const noLinks: DiskFault = { code: "EPERM", call: "link" };
@@ -182,10 +236,12 @@ test("prepare() makes an absent directory, for its owner only (LD-06)", async ()
   expect(statSync(deep).mode & 0o777).toBe(0o700);
 });
 
-test("prepare() refuses a file (LD-06)", async () => {
+test("prepare() and check() refuse a file (LD-06)", async () => {
   writeFileSync(join(path, "file"), "");
   for (const wrong of [join(path, "file"), join(path, "file", "deeper")]) {
-    await expect(directoryStore(wrong).prepare(never)).rejects.toMatchObject({ outcome: "local-disk" });
+    const refusal = { outcome: "local-disk", message: expect.stringContaining("not a directory") };
+    await expect(directoryStore(wrong).prepare(never)).rejects.toMatchObject(refusal);
+    await expect(directoryStore(wrong).check(never)).rejects.toMatchObject(refusal);
   }
 });
 
@@ -199,6 +255,43 @@ test.each([
     const preparing = directoryStore(path, { fileSystem: disk.fileSystem }).prepare(never);
     await expect(preparing).rejects.toThrow(message);
     expect(readdirSync(path)).toEqual([]);
+  }
+});
+
+test.each([
+  ["check", "stat", (store: Store) => store.check(never)],
+  ["list", "readdir", listed],
+  ["list", "lstat", listed],
+  ["remove", "unlink", (store: Store) => store.remove(first, never)],
+] as const)("%s() tells a %s that is denied from one that finds nothing (LD-06)", async (_name, call, act) => {
+  writeFileSync(join(path, first), "data");
+  const { fileSystem } = new FaultyDisk({ code: "EACCES", call });
+  const refusal = { outcome: "local-disk", message: expect.stringContaining("permission denied") };
+  await expect(act(directoryStore(path, { fileSystem }))).rejects.toMatchObject(refusal);
+  expect(readdirSync(path)).toEqual([first]);
+});
+
+test("files that are not snapshots, and one that goes while we look, are not listed (LD-06)", async () => {
+  for (const name of [first, second, "notes.txt", `${first}.bak`]) writeFileSync(join(path, name), "data");
+  expect((await listed(directoryStore(path))).map(({ fileName }) => fileName)).toEqual([first, second]);
+  const { fileSystem } = new FaultyDisk({ code: "ENOENT", call: "lstat" });
+  expect(await listed(directoryStore(path, { fileSystem }))).toHaveLength(1);
+});
+
+test("on Windows directories are not opened, and mode bits mean nothing (LD-06)", async () => {
+  const platform = vi.spyOn(process, "platform", "get").mockReturnValue("win32");
+  try {
+    chmodSync(path, 0o777);
+    const notes: string[] = [];
+    const { fileSystem, calls } = new FaultyDisk();
+    const store = directoryStore(path, { fileSystem, note: (message) => notes.push(message) });
+    await store.prepare(never);
+    await store.save(request(archive()));
+    await store.remove(first, never);
+    expect(calls).not.toContain(`open ${path}`);
+    expect(notes).toEqual([]);
+  } finally {
+    platform.mockRestore();
   }
 });
 
@@ -262,6 +355,29 @@ test("prepare() removes temporary files of dead runs only (LD-07)", async () => 
   const kept = files.filter(([, , stays]) => stays).map(([name]) => name);
   expect(readdirSync(path).sort()).toEqual(kept.sort());
   expect(notes).toHaveLength(2);
+});
+
+test.each([
+  ["ENOENT", "lstat", []],
+  ["ENOENT", "unlink", []],
+  ["EPERM", "unlink", [/^cannot remove ".*it belongs to another user$/]],
+  ["EACCES", "lstat", [/^cannot remove ".*it belongs to another user$/]],
+] as const)("%s for a leftover at %s does not stop prepare() (LD-07)", async (code, call, told) => {
+  const leftover = `.kaa-backup~1~elsewhere~r1~${first}`;
+  writeFileSync(join(path, leftover), "data");
+  age(leftover, 25 * 60);
+  const notes: string[] = [];
+  const { fileSystem } = new FaultyDisk({ code, call });
+  await directoryStore(path, { fileSystem, note: (message) => notes.push(message) }).prepare(never);
+  expect(notes).toEqual(told.map((words) => expect.stringMatching(words)));
+  expect(readdirSync(path)).toEqual([leftover]);
+});
+
+test("a device that fails at a leftover stops prepare() (LD-02)", async () => {
+  writeFileSync(join(path, first), "");
+  const { fileSystem } = new FaultyDisk({ code: "EIO", call: "lstat" });
+  const preparing = directoryStore(path, { fileSystem }).prepare(never);
+  await expect(preparing).rejects.toThrow(/cannot clean the directory ".*": input\/output error/);
 });
 
 test("discardUnfinished() removes what was written under that name, and nothing else (LD-07)", async () => {

@@ -35,6 +35,27 @@ test("untilAborted() ends although its source never answers, and tells it to sto
   expect(told).toBe(true);
 });
 
+test("untilAborted() asks nothing of its source after the signal, and tells it to stop", async () => {
+  const asked: string[] = [];
+  const source: AsyncIterable<Uint8Array> = {
+    [Symbol.asyncIterator]: () => ({
+      next: async () => {
+        asked.push("next");
+        return { done: false, value: new Uint8Array(1) };
+      },
+      return: async () => {
+        asked.push("return");
+        return { done: true, value: undefined };
+      },
+    }),
+  };
+  const reading = async () => {
+    for await (const _ of untilAborted(source, AbortSignal.abort(new Error("enough")))) expect.unreachable();
+  };
+  await expect(reading()).rejects.toThrow("enough");
+  expect(asked).toEqual(["return"]);
+});
+
 test("untilAborted() leaves nothing on the signal, however long the source", async () => {
   const { signal } = new AbortController();
   const long = async function* () {
