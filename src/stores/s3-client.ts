@@ -1,7 +1,6 @@
 /** The connection to one bucket: how requests are signed, bounded in time, tried again and explained. */
 import { pipeline, Readable, Transform } from "node:stream";
 import { S3Client } from "@aws-sdk/client-s3";
-import { UserError } from "../base/errors.ts";
 import { explain, isTransient, outOfTime, type Purpose, propertyOf, S3Failure, toS3Failure } from "./s3-errors.ts";
 import { type Clock, defaultTiming, Patience, systemClock, type Timing } from "./s3-retry.ts";
 
@@ -11,11 +10,8 @@ export interface S3Options {
   readonly region?: string | undefined;
   /** Base URL of an S3-compatible store. Default: AWS. */
   readonly endpoint?: string | undefined;
-  /** `endpoint/bucket/key` instead of `bucket.endpoint/key`. Default: true with an endpoint. */
-  readonly forcePathStyle?: boolean | undefined;
   /** Default: the SDK's chain: environment, profile, web identity, instance. */
   readonly credentials?: S3Credentials | undefined;
-  readonly profile?: string | undefined;
   /** Account id that must own the bucket; the store checks it on every request. */
   readonly expectedOwner?: string | undefined;
   /** Told what the operator should know. */
@@ -114,7 +110,6 @@ export class S3Connection {
         return await this.#attempt(call, send);
       } catch (error) {
         call.signal.throwIfAborted();
-        if (error instanceof UserError) throw error;
         const failure = this.#named(toS3Failure(error));
         const maybeMended = secondChance.test(failure.code) && !chancesUsed.has(failure.code);
         chancesUsed.add(failure.code);
@@ -171,13 +166,12 @@ export class S3Connection {
   }
 
   #makeClient(idleMs: number): S3Client {
-    const { endpoint, forcePathStyle, credentials, profile } = this.options;
+    const { endpoint, credentials } = this.options;
     const client = new S3Client({
       ...(this.#region !== undefined && { region: this.#region }),
-      ...(endpoint !== undefined && { endpoint, forcePathStyle: forcePathStyle ?? true }),
-      ...(endpoint === undefined && forcePathStyle !== undefined && { forcePathStyle }),
+      // `endpoint/bucket/key`: not every store has a name for each bucket, as `bucket.endpoint/key` needs it.
+      ...(endpoint !== undefined && { endpoint, forcePathStyle: true }),
       ...(credentials !== undefined && { credentials }),
-      ...(profile !== undefined && { profile }),
       maxAttempts: 1,
       followRegionRedirects: true,
       // It would open a new connection for every part.

@@ -95,7 +95,6 @@ export function isUnclear(failure: S3Failure): boolean {
 
 /** The S3 failure behind an error that `explain` has made. */
 export function failureOf(error: unknown): S3Failure | undefined {
-  if (error instanceof S3Failure) return error;
   return error instanceof UserError && error.cause instanceof S3Failure ? error.cause : undefined;
 }
 
@@ -119,7 +118,6 @@ const badCredentials: Readonly<Record<string, string>> = {
 
 /** The failure as an operator reads it. */
 export function explain(error: unknown, purpose: Purpose, endpoint: string): UserError {
-  if (error instanceof UserError) return error;
   const failure = toS3Failure(error);
   const [outcome, state] = outcomeOf(failure, purpose, endpoint);
   return new UserError(outcome, `${purpose.doing}: ${state}`, { cause: failure });
