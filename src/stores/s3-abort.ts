@@ -10,6 +10,7 @@ import { messageOf, UserError } from "../base/errors.ts";
 import type { S3Connection } from "./s3-client.ts";
 import { isStatus } from "./s3-errors.ts";
 import { lookUp, type Upload } from "./s3-object.ts";
+import { Pages } from "./s3-pages.ts";
 
 /** Undoes an upload, within `timing.cleanupMs`, whatever the caller's signal says.
  *  @throws UserError `leftovers`, with the cause and the commands to run, when it cannot prove that nothing is left. */
@@ -119,7 +120,7 @@ export async function* listUploads(
 ): AsyncGenerator<{ readonly key: string; readonly id: string; readonly startedAt: Date | undefined }> {
   const permission = "s3:ListBucketMultipartUploads";
   const call = { doing: `cannot list open uploads in ${connection.location}`, permission, signal };
-  const seen = new Set<string>();
+  const pages = new Pages();
   let next: { readonly KeyMarker: string; readonly UploadIdMarker?: string } | undefined;
   do {
     const command = new ListMultipartUploadsCommand({ ...connection.bucket, ...next, Prefix: prefix });
@@ -130,12 +131,12 @@ export async function* listUploads(
       if (Key !== undefined && UploadId !== undefined) yield { key: Key, id: UploadId, startedAt: Initiated };
     }
     const { IsTruncated, NextKeyMarker, NextUploadIdMarker } = page;
-    const marker = JSON.stringify([NextKeyMarker, NextUploadIdMarker]);
-    const more = IsTruncated === true && NextKeyMarker !== undefined && !seen.has(marker);
-    seen.add(marker);
-    next = more
-      ? { KeyMarker: NextKeyMarker, ...(NextUploadIdMarker && { UploadIdMarker: NextUploadIdMarker }) }
-      : undefined;
+    const first = page.Uploads?.[0] && JSON.stringify([page.Uploads[0].Key, page.Uploads[0].UploadId]);
+    const isRepeated = pages.isRepeated({ first, next: JSON.stringify([NextKeyMarker, NextUploadIdMarker]) });
+    next =
+      IsTruncated === true && NextKeyMarker !== undefined && !isRepeated
+        ? { KeyMarker: NextKeyMarker, ...(NextUploadIdMarker && { UploadIdMarker: NextUploadIdMarker }) }
+        : undefined;
   } while (next !== undefined);
 }
 

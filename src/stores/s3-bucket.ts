@@ -12,6 +12,7 @@ import { isOutcome, messageOf, UserError } from "../base/errors.ts";
 import { abortAbandoned, abortUntilGone, listUploads, withinBound } from "./s3-abort.ts";
 import type { S3Connection, Send } from "./s3-client.ts";
 import { failureOf, isStatus, notFromS3 } from "./s3-errors.ts";
+import { Pages } from "./s3-pages.ts";
 import { createUpload } from "./s3-upload.ts";
 import { isSnapshotFileName } from "./store.ts";
 
@@ -41,6 +42,7 @@ export async function* listBucketNames(
   signal: AbortSignal,
 ): AsyncGenerator<string> {
   const call = { doing: "cannot list buckets", permission: "s3:ListAllMyBuckets", signal };
+  const pages = new Pages();
   let token: string | undefined;
   do {
     // Other stores than AWS ignore both parameters and answer with everything.
@@ -51,11 +53,12 @@ export async function* listBucketNames(
     const page = await connection.call(call, async (client, options) => {
       const answer: ListBucketsCommandOutput = await client.send(command, options);
       if (answer.Buckets === undefined) throw notFromS3();
-      return { names: answer.Buckets.map(({ Name }) => Name ?? ""), next: answer.ContinuationToken };
+      return { names: answer.Buckets.flatMap(({ Name }) => Name ?? []), next: answer.ContinuationToken || undefined };
     });
-    if (page.next !== undefined && page.next === token)
-      throw new UserError("object-store", `${call.doing}: ${connection.endpoint} repeats its pages`);
     token = page.next;
+    if (pages.isRepeated({ first: page.names[0], next: token })) {
+      throw new UserError("object-store", `${call.doing}: ${connection.endpoint} repeats its pages`);
+    }
     yield* page.names.filter((name) => name.startsWith(prefix));
   } while (token !== undefined);
 }

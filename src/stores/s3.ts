@@ -6,6 +6,7 @@ import { checkBucket, listBucketNames, prepareBucket } from "./s3-bucket.ts";
 import { S3Connection, type S3Options } from "./s3-client.ts";
 import { notFromS3 } from "./s3-errors.ts";
 import { lookUp } from "./s3-object.ts";
+import { Pages } from "./s3-pages.ts";
 import { openObject } from "./s3-read.ts";
 import { saveObject } from "./s3-upload.ts";
 import { isSnapshotFileName, requireSnapshotFileName, type Store, type StoredFile } from "./store.ts";
@@ -62,7 +63,7 @@ function requireEndpoint({ endpoint, note }: Omit<S3Options, "bucket">): void {
 
 async function* list(connection: S3Connection, signal: AbortSignal): AsyncGenerator<StoredFile> {
   const call = { doing: `cannot list ${connection.location}`, permission: "s3:ListBucket", signal };
-  const seen = new Set<string>();
+  const pages = new Pages();
   let token: string | undefined;
   do {
     const command = new ListObjectsV2Command({
@@ -78,17 +79,9 @@ async function* list(connection: S3Connection, signal: AbortSignal): AsyncGenera
       if (answer.IsTruncated === undefined) throw notFromS3();
       return answer;
     });
-    const names = [
-      ...(page.Contents ?? []).map(({ Key }) => Key),
-      ...(page.CommonPrefixes ?? []).map(({ Prefix }) => Prefix),
-    ];
-    token = page.IsTruncated === true ? page.NextContinuationToken : undefined;
-    const repeated = [token && `token ${token}`, names[0] && `page ${names[0]}`].some((mark) => {
-      const known = mark !== undefined && seen.has(mark);
-      if (mark) seen.add(mark);
-      return known;
-    });
-    if (repeated || (page.IsTruncated === true && token === undefined)) {
+    const first = page.Contents?.[0]?.Key ?? page.CommonPrefixes?.[0]?.Prefix;
+    token = page.IsTruncated === true ? page.NextContinuationToken || undefined : undefined;
+    if (pages.isRepeated({ first, next: token }) || (page.IsTruncated === true && token === undefined)) {
       throw new UserError(
         "object-store",
         `${call.doing}: ${connection.endpoint} repeats its pages or loses the next one`,

@@ -1,13 +1,14 @@
 /** Faults of an S3 store, by the numbers of the fault catalogue (S3-01 to S3-24). */
 import { afterAll, expect, test as oneAfterAnother, vi } from "vitest";
 import { UserError } from "../../src/base/errors.ts";
+import { listBuckets } from "../../src/stores/registry.ts";
 import { explain, isTransient, toS3Failure } from "../../src/stores/s3-errors.ts";
 import { firstPartBytes, partSizeBytes } from "../../src/stores/s3-parts.ts";
 import type { Clock } from "../../src/stores/s3-retry.ts";
 import type { FakeAnswer } from "../fakes/s3-operations.ts";
 import { answer, change, type Fault, type FaultAction, hang, loseAnswer, refuse, reset } from "../fakes/s3-server.ts";
 import { contentOf, first, inChunks, listed, never, noise, request, second } from "./conformance.ts";
-import { bucket, type FakeUnderTest, fakeS3UnderTest, impatient } from "./places.ts";
+import { bucket, type FakeUnderTest, fakeS3UnderTest, impatient, quick, virtualClock } from "./places.ts";
 
 // Most of these wait: for a budget to be used up, for a silent server.
 vi.setConfig({ maxConcurrency: 16, testTimeout: 30_000 });
@@ -347,6 +348,7 @@ test.each([
   ["denied", refuse(403, "AccessDenied")],
   ["failing", refuse(500, "InternalError")],
   ["without effect", answer({ status: 204 })],
+  ["silent", hang],
 ])("an abort that is %s for ever is reported with what to run (S3-12)", async (_name, action) => {
   const under = await placeWith(brokenPart, { operation: "AbortMultipartUpload", times: forever, action });
   const error = await expectRefused(under, { outcome: "leftovers" });
@@ -357,6 +359,16 @@ test.each([
     `aws s3api abort-multipart-upload --bucket ${bucket} --key ${first} --upload-id ${id}`,
   );
   expect(error.cause).toMatchObject({ outcome: "credentials" });
+});
+
+test("cleaning up has a bound: what it could not end by then is told (S3-12)", async () => {
+  const under = await place({ store: { timing: { ...quick, cleanupMs: 600 } } });
+  under.server.fault(brokenPart);
+  under.server.fault({ operation: ["AbortMultipartUpload", "ListParts"], times: forever, action: hang });
+  const begunAt = performance.now();
+  const error = await expectRefused(under, { outcome: "leftovers", message: /access denied/ });
+  expect(performance.now() - begunAt).toBeLessThan(quick.idleMs / 2);
+  expect(error.hints).toEqual([expect.stringContaining("aws s3api abort-multipart-upload")]);
 });
 
 test("a signal that fires while parts are on their way leaves nothing, even when they land late (S3-12)", async () => {
@@ -417,6 +429,69 @@ test("discardUnfinished() ends uploads of that name at any age, and no others (S
   expect([...(await under.leftovers([]))].sort()).toEqual([`${first}.old`, second].sort());
 });
 
+test.each([
+  ["prepare", (under: FakeUnderTest) => under.store.prepare(never)],
+  ["discardUnfinished", (under: FakeUnderTest) => under.store.discardUnfinished(first, never)],
+])("%s() notes an upload of a killed run that it may not end (S3-13)", async (_name, act) => {
+  const under = await place();
+  under.server.bucket(bucket).createUpload(first, {}).startedAt = new Date(0);
+  const deny: FaultAction = (run, asked) => (asked.key === first ? refuse(403, "AccessDenied")(run, asked) : run());
+  under.server.fault({ operation: "AbortMultipartUpload", times: forever, action: deny });
+  await act(under);
+  expect(under.notes).toContainEqual(expect.stringMatching(`^could not end an upload of "${first}"`));
+  expect(await under.leftovers([])).toEqual([first]);
+});
+
+test.each([
+  ["an id", /<UploadId>.*?<\/UploadId>/g],
+  ["a date", /<Initiated>.*?<\/Initiated>/g],
+])("prepare() leaves uploads alone that are listed without %s (S3-13)", async (_name, missing) => {
+  const under = await place();
+  under.server.bucket(bucket).createUpload(first, {}).startedAt = new Date(0);
+  const action = change((given) => ({ ...given, body: String(given.body).replace(missing, "") }));
+  under.server.fault({ operation: "ListMultipartUploads", times: forever, action });
+  await under.store.prepare(never);
+  expect(await under.leftovers([])).toEqual([first]);
+});
+
+test.each([
+  ["HeadBucket", 1],
+  ["HeadBucket", 2],
+  ["CreateBucket", 1],
+  ["PutPublicAccessBlock", 1],
+  ["PutBucketLifecycleConfiguration", 1],
+  ["CreateMultipartUpload", 1],
+  ["ListMultipartUploads", 1],
+  ["ListMultipartUploads", 2],
+] as const)(
+  "a signal that fires during %s (%i) ends prepare() and leaves no upload (S3-13)",
+  async (operation, nth) => {
+    const under = await place({ bucket: "absent" });
+    const stop = new AbortController();
+    const stopThen: FaultAction = (run) => {
+      const done = run();
+      stop.abort(new Error("interrupted"));
+      return done;
+    };
+    under.server.fault({ operation, nth, action: stopThen });
+    await expect(under.store.prepare(stop.signal)).rejects.toThrow("interrupted");
+    expect(await under.leftovers([])).toEqual([]);
+  },
+);
+
+test.each([
+  ["is refused", refuse(403, "AccessDenied")],
+  ["never ends", hang],
+])("an upload whose id was lost is noted when the look for it %s (S3-12)", async (_name, action) => {
+  const under = await place({ store: { timing: { ...quick, cleanupMs: 300 } } });
+  under.server.fault({ operation: "CreateMultipartUpload", action: loseAnswer });
+  under.server.fault({ operation: "CreateMultipartUpload", nth: 2, action: refuse(403, "AccessDenied") });
+  under.server.fault({ operation: "ListMultipartUploads", times: forever, action });
+  await expectRefused(under, { outcome: "credentials" });
+  const words = `^an upload of "${first}" without data may be left in s3://${bucket}: `;
+  expect(under.notes).toContainEqual(expect.stringMatching(words));
+});
+
 test("prepare() does without the right to list uploads, with a note (S3-13)", async () => {
   const under = await placeWith({ operation: "ListMultipartUploads", action: refuse(403, "AccessDenied") });
   await under.store.prepare(never);
@@ -449,6 +524,30 @@ test("what is expected decides the size of parts: equal ones hold it, and all of
     expect(8_000 * size).toBeGreaterThanOrEqual(expected);
     expect(8_000 * size).toBeLessThan(expected + 8_000 * MiB);
   }
+});
+
+const MiB = 1024 ** 2;
+
+test.each([
+  ["8 MiB and two at once, when nobody knows its size", undefined, [8, 8, 8, 1], 2],
+  ["17 MiB and one at a time, when 133 GiB are expected", 8_000 * 17 * MiB, [17, 8], 1],
+])("an archive is cut into parts of %s (S3-14)", async (_what, expectedBytes, sizesMiB, most) => {
+  const under = await place({ store: { partSizeBytes: undefined } });
+  const sizes = new Map<number, number>();
+  let inFlight = 0;
+  let highest = 0;
+  const watch: FaultAction = async (run, { query, body }) => {
+    sizes.set(Number(query.get("partNumber")), body.byteLength);
+    highest = Math.max(highest, ++inFlight);
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    inFlight--;
+    return run();
+  };
+  under.server.fault({ operation: "UploadPart", times: forever, action: watch });
+  const archive = inChunks(Buffer.alloc(25 * MiB), MiB);
+  await under.store.save(request(archive, expectedBytes === undefined ? {} : { expectedBytes }));
+  expect([...sizes].sort(([a], [b]) => a - b).map(([, size]) => size / MiB)).toEqual(sizesMiB);
+  expect(highest).toBe(most);
 });
 
 test("credentials that expire during the upload are asked for once more (S3-15)", async () => {
@@ -673,6 +772,37 @@ test.each([false, true])(
   },
 );
 
+test("an object that is replaced in a store that ignores If-Match is not read (S3-20)", async () => {
+  const other = change((given) => ({ ...given, headers: { ...given.headers, etag: '"other"' } }));
+  const under = await placeToRead({ operation: "GetObject", times: forever, action: other });
+  const file = await under.store.open(first, never);
+  const reading = async () => {
+    for await (const _ of file.read(0, bytes.byteLength, never)) expect.unreachable();
+  };
+  await expect(reading()).rejects.toThrow("it was changed while being read");
+});
+
+test("an object of the time before its bucket kept versions is read and removed without one (S3-20)", async () => {
+  const versionless = change((given) => ({ ...given, headers: { ...given.headers, "x-amz-version-id": "null" } }));
+  const under = await placeToRead({ operation: "HeadObject", times: forever, action: versionless });
+  expect((await contentOf(under.store, first)).equals(bytes)).toBe(true);
+  await under.store.remove(first, never);
+  expect(under.server.log.some(({ query }) => query.has("versionId"))).toBe(false);
+  expect(under.server.bucket(bucket).current(first)).toBeUndefined();
+});
+
+test("a store that tells neither dates nor sizes in its listing is used all the same (S3-21)", async () => {
+  const undated = change(({ headers = {}, ...given }) => {
+    const { "last-modified": _date, ...rest } = headers;
+    const body = String(given.body ?? "").replaceAll(/<(LastModified|Size)>.*?<\/\1>/g, "");
+    return { ...given, headers: rest, ...(body !== "" && { body }) };
+  });
+  const under = await placeWith({ operation: ["HeadObject", "ListObjectsV2"], times: forever, action: undated });
+  await expectSaved(under);
+  expect(await listed(under.store)).toEqual([{ fileName: first, sizeBytes: 0, modifiedAt: new Date(0) }]);
+  expect((await contentOf(under.store, first)).equals(bytes)).toBe(true);
+});
+
 test("a listing of many pages has our names only, and none of a folder (S3-21)", async () => {
   const under = await place({ server: { pageSize: 2 } });
   const store = under.server.bucket(bucket);
@@ -688,6 +818,7 @@ test.each([
     (text: string) => text.replace(/<NextC.*Token>/, "<NextContinuationToken>a</NextContinuationToken>"),
   ],
   ["no token", (text: string) => text.replace(/<NextC.*Token>/, "")],
+  ["an empty token", (text: string) => text.replace(/<NextC.*Token>/, "<NextContinuationToken/>")],
   ["the same page under new tokens", (text: string) => text.replace(/<Key>.*?<\/Key>/, `<Key>${first}</Key>`)],
 ])("a listing that always has more and gives %s is ended (S3-21)", async (_name, how) => {
   const under = await place({ server: { pageSize: 1 } });
@@ -696,6 +827,46 @@ test.each([
   under.server.fault({ operation: "ListObjectsV2", times: forever, action: spoil });
   await expect(listed(under.store)).rejects.toMatchObject({ outcome: "object-store" });
 });
+
+function buckets(under: FakeUnderTest) {
+  const credentials = { accessKeyId: "AKIAFAKEFAKEFAKEFAKE", secretAccessKey: "secret" };
+  const options = { endpoint: under.server.url, credentials, timing: quick, clock: virtualClock() };
+  return listBuckets("storage-backup--", options, never);
+}
+
+test("buckets are listed over many pages, and only those with the prefix and a name (S3-21)", async () => {
+  const ours = Array.from({ length: 5 }, (_, index) => `storage-backup--${index}`);
+  const under = await place({ server: { pageSize: 2 }, bucket: "absent" });
+  for (const name of [...ours, "aaa", "storage", "zzz"]) under.server.bucket(name);
+  expect(await buckets(under)).toEqual(ours);
+  const everything = ["aaa", ...ours, "zzz"].map((name) => `<Bucket><Name>${name}</Name></Bucket>`).join("");
+  const body = `<ListAllMyBucketsResult><Buckets><Bucket/>${everything}</Buckets><ContinuationToken/></ListAllMyBucketsResult>`;
+  under.server.fault({ operation: "ListBuckets", action: answer({ status: 200, body }) });
+  expect(await buckets(under)).toEqual(ours);
+});
+
+test.each([
+  ["is a proxy's page", () => "<html><body>Welcome</body></html>", /not the answer of an S3 store/],
+  ["repeats one token", tokens("a"), /repeats its pages/],
+  ["takes turns with two tokens", tokens("a", "b"), /repeats its pages/],
+  ["repeats one page under new tokens", tokens(), /repeats its pages/],
+])("a listing of buckets that always %s is ended (S3-21)", async (_name, bodyOf, message) => {
+  const under = await place();
+  let request = 0;
+  const action: FaultAction = () => ({ status: 200, body: bodyOf(request++) });
+  under.server.fault({ operation: "ListBuckets", times: forever, action });
+  await expect(buckets(under)).rejects.toMatchObject({ outcome: "object-store" });
+  await expect(buckets(under)).rejects.toThrow(message);
+});
+
+/** Pages of buckets that go on with these tokens in turn, and differ; without any, one page that goes on with new ones. */
+function tokens(...names: readonly string[]): (request: number) => string {
+  return (request) => {
+    const [token, name] = names.length === 0 ? [request, "same"] : [names[request % names.length], request];
+    const page = `<Buckets><Bucket><Name>storage-backup--${name}</Name></Bucket></Buckets>`;
+    return `<ListAllMyBucketsResult>${page}<ContinuationToken>${token}</ContinuationToken></ListAllMyBucketsResult>`;
+  };
+}
 
 test("a proxy's page never passes for an empty listing, an absent object or an object (S3-21)", async () => {
   const page = answer({ status: 200, body: "<html><body>Welcome</body></html>" });
@@ -749,13 +920,19 @@ test("the store's clock is told as of its last answer, be that an error (CK-01)"
   expect(under.store.clockAheadMs()).toBeGreaterThan(9 * 60_000);
   await expect(under.store.open(first, never)).rejects.toMatchObject({ outcome: "not-found" });
   expect(Math.abs(under.store.clockAheadMs() ?? 0)).toBeLessThan(60_000);
+  under.server.fault({ action: change((given) => ({ ...given, headers: { ...given.headers, date: "yesterday" } })) });
+  await expect(under.store.open(first, never)).rejects.toMatchObject({ outcome: "not-found" });
+  expect(Math.abs(under.store.clockAheadMs() ?? 0)).toBeLessThan(60_000);
 });
 
 test("an endpoint without TLS is allowed, with one note (S3-24)", async () => {
   const under = await place();
   await under.store.prepare(never);
   await expectSaved(under);
-  expect(under.notes.filter((note) => note.includes("without TLS"))).toHaveLength(1);
+  const withoutTls = under.notes.filter((note) => note.includes("without TLS"));
+  expect(withoutTls).toHaveLength(1);
+  await place({ store: { endpoint: "https://127.0.0.1:9", note: (message) => withoutTls.push(message) } });
+  expect(withoutTls).toHaveLength(1);
 });
 
 test.each(["ftp://host", "no url", "https://user:secret@host"])(
@@ -772,6 +949,27 @@ test("a certificate that is not trusted is told as such, and not tried again (S3
   expect(explain(error, purpose, "host:9000").message).toContain("the certificate of host:9000 is not trusted");
   expect(isTransient(toS3Failure(error))).toBe(false);
 });
+
+test.each([
+  [
+    "of a host with several addresses is told by its first",
+    new AggregateError([
+      connectError("connect ECONNREFUSED ::1:9000"),
+      connectError("connect ECONNREFUSED 127.0.0.1:9000"),
+    ]),
+    "no answer from host:9000: connect ECONNREFUSED ::1:9000",
+  ],
+  ["without words is told by its code", connectError(""), "no answer from host:9000: ECONNREFUSED"],
+  ["that is no error is told as it is", "refused", "no answer from host:9000: refused"],
+])("a failed connection %s (S3-01)", (_name, error, words) => {
+  const purpose = { doing: "cannot use s3://b", permission: "s3:ListBucket" };
+  expect(explain(error, purpose, "host:9000").message).toBe(`cannot use s3://b: ${words}`);
+  if (error instanceof Error) expect(isTransient(toS3Failure(error))).toBe(true);
+});
+
+function connectError(message: string): Error {
+  return Object.assign(new Error(message), { code: "ECONNREFUSED" });
+}
 
 test("a store that cannot be reached is named, within the budget (S3-01)", async () => {
   const under = await place({ store: { endpoint: "http://127.0.0.1:9" } });
