@@ -118,3 +118,48 @@ test("nothing is left in either store when the source throws or the signal fires
   expect(await inFolder("main")).toEqual([]);
   expect(await inFolder("copy")).toEqual([]);
 });
+
+test("what a dead run has left goes from both stores, and from the main one alone when the copy has failed", async () => {
+  const leftover = `.kaa-backup~1~elsewhere~r1~${fileName}`;
+  const store = copying();
+  await store.prepare(signal);
+  for (const folder of ["main", "copy"]) await writeFile(join(parent, folder, leftover), "data");
+  await store.discardUnfinished(fileName, signal);
+  expect([...(await inFolder("main")), ...(await inFolder("copy"))]).toEqual([]);
+
+  const broken = copyingStore(main, { ...copy, prepare: () => Promise.reject(new Error("gone")) }, () => undefined);
+  await broken.prepare(signal);
+  for (const folder of ["main", "copy"]) await writeFile(join(parent, folder, leftover), "data");
+  await broken.discardUnfinished(fileName, signal);
+  expect(await inFolder("main")).toEqual([]);
+  expect(await inFolder("copy")).toEqual([leftover]);
+});
+
+test("everything but saving is asked of the main store", async () => {
+  const store = copying();
+  expect(await store.check(signal)).toBe("absent");
+  await store.prepare(signal);
+  await store.save(request());
+  await rm(join(parent, "copy", fileName));
+  const names: string[] = [];
+  for await (const file of store.list(signal)) names.push(file.fileName);
+  expect(names).toEqual([fileName]);
+  await (await store.open(fileName, signal)).close();
+  await store.remove(fileName, signal);
+  expect(await inFolder("main")).toEqual([]);
+  expect([store.location, store.clockAheadMs()]).toEqual([main.location, undefined]);
+});
+
+test("a signal that fires while the copy is prepared ends prepare(), and is no failure of the copy", async () => {
+  const stop = new AbortController();
+  const slow: Store = {
+    ...copy,
+    async prepare(given) {
+      stop.abort(new Error("interrupted"));
+      given.throwIfAborted();
+    },
+  };
+  const store = copyingStore(main, slow, (error) => told.push(error));
+  await expect(store.prepare(stop.signal)).rejects.toThrow("interrupted");
+  expect(told).toEqual([]);
+});
