@@ -143,6 +143,11 @@ describe("a manifest is refused", () => {
       /not a segment's path/,
     ],
     ["with a discarded one at the top", discarded(set({ path: "manifest.json.000000" })), /not a segment's path/],
+    [
+      "with a discarded one whose path is longer than any",
+      discarded(set({ path: `a/b/${"x".repeat(4_000)}.000000` })),
+      /not a segment's path/,
+    ],
   ])("%s", async (_, change, message) => {
     expect(await refusal(change(manifest))).toMatch(message);
   });
@@ -306,6 +311,13 @@ describe("a manifest is refused", () => {
     const [first] = manifest.discarded;
     const nothing = { ...first, path: "postgresql/kaa-postgresql/x.000000", length: 0, bytes: 0 };
     expect(await refusal({ ...manifest, discarded: [nothing, ...manifest.discarded] })).toMatch(/does not follow/);
+  });
+
+  test("that does not list the last entry before it", async () => {
+    const { body, segments } = await lay([headerEntry(), { path: "a/b/c.000000", content: Buffer.from("x") }]);
+    const file = await close(body, manifestOf({ headerSegment: segments[0], streams: [] }));
+    const told = `what it lists ends at ${segments[0]?.length}, and it begins at ${body.byteLength}`;
+    await expect(openSnapshot(fileOf(file), never)).rejects.toThrow(told);
   });
 
   test("whose header lies behind another entry", async () => {

@@ -40,6 +40,16 @@ describe("a file is refused", () => {
     expect(await refusal({ fileName, bytes: change(bytes) })).toMatch(/^cannot read "12-02-2021-15-28-37.tar.gz": /);
   });
 
+  test("when a bit of its manifest has changed", async () => {
+    const { fileName, bytes } = await made;
+    const manifestAt = bodyOf({ bytes }).byteLength;
+    for (const at of [manifestAt, manifestAt + 100, bytes.byteLength - footerBytes - 1]) {
+      const changed = Buffer.from(bytes);
+      changed.writeUInt8(changed.readUInt8(at) ^ 1, at);
+      expect(await refusal({ fileName, bytes: changed })).toMatch(/manifest.json: damaged: its SHA-256 differs/);
+    }
+  });
+
   test("when another snapshot stands in front of it or behind it (AR-03)", async () => {
     const [one, two] = [await made, await other];
     for (const bytes of [Buffer.concat([one.bytes, two.bytes]), Buffer.concat([two.bytes, one.bytes])]) {
