@@ -442,6 +442,26 @@ test.each([
   expect(await under.leftovers([])).toEqual([first]);
 });
 
+test("a listing of uploads that repeats one page under new markers is ended (S3-13)", async () => {
+  const under = await place();
+  under.server.bucket(bucket).createUpload(first, {});
+  let markers = 0;
+  const action = change((given) => {
+    const more = `<IsTruncated>true</IsTruncated><NextKeyMarker>${markers++}</NextKeyMarker>`;
+    const body = String(given.body).replace(/<IsTruncated>.*?<\/IsTruncated>/, "");
+    return { ...given, body: body.replace(/(<ListMultipartUploadsResult[^>]*>)/, `$1${more}`) };
+  });
+  const unmarked: FaultAction = (run, asked) => {
+    asked.query.delete("key-marker");
+    return action(run, asked);
+  };
+  const ofAll = { operation: "ListMultipartUploads", nth: 2, times: forever } as const; // the first is of probes
+  under.server.fault({ ...ofAll, action: unmarked });
+  await under.store.prepare(never);
+  expect(await under.leftovers([])).toEqual([first]);
+  expect(markers).toBeGreaterThan(1);
+});
+
 test.each([
   ["an id", /<UploadId>.*?<\/UploadId>/g],
   ["a date", /<Initiated>.*?<\/Initiated>/g],
