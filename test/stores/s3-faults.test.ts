@@ -554,12 +554,15 @@ test.each([
 ])("an archive is cut into parts of %s (S3-14)", async (_what, expectedBytes, sizesMiB, most) => {
   const under = await place({ store: { partSizeBytes: undefined } });
   const sizes = new Map<number, number>();
+  const all = Promise.withResolvers<void>();
   let inFlight = 0;
   let highest = 0;
   const watch: FaultAction = async (run, { query, body }) => {
     sizes.set(Number(query.get("partNumber")), body.byteLength);
     highest = Math.max(highest, ++inFlight);
-    await new Promise((resolve) => setTimeout(resolve, 200));
+    if (highest >= most) all.resolve();
+    await all.promise;
+    await new Promise((resolve) => setTimeout(resolve, 100)); // in which one more would come
     inFlight--;
     return run();
   };
