@@ -1,6 +1,6 @@
 /** The program that kubectl runs. Owns the process: argv, streams and signals in, exit code out; the only process.exit. */
 import { basename } from "node:path";
-import { outcomes, UserError } from "../src/base/errors.ts";
+import { asError, outcomes, UserError } from "../src/base/errors.ts";
 import { run } from "../src/cli/main.ts";
 
 const stopping = new AbortController();
@@ -24,7 +24,7 @@ const longestCleanUpMs = 60_000;
 for (const event of ["uncaughtException", "unhandledRejection"] as const) {
   process.on(event, (defect: unknown) => {
     if (stopping.signal.aborted) return;
-    stopping.abort(defect instanceof Error ? defect : new Error(String(defect)));
+    stopping.abort(asError(defect));
     setTimeout(() => process.exit(outcomes.internal.code), longestCleanUpMs).unref();
   });
 }

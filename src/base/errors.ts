@@ -99,6 +99,11 @@ export function outcomeOr(otherwise: Outcome, error: unknown): Outcome {
   return otherwise;
 }
 
+/** Anything thrown, or given as a signal's reason, as an Error. */
+export function asError(thrown: unknown): Error {
+  return thrown instanceof Error ? thrown : new Error(String(thrown));
+}
+
 /** The message of anything thrown, without a stack. */
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);

@@ -1,6 +1,6 @@
 /** One exec session: the streams of a process in a container, over one websocket. Knows nothing of wrappers or witnesses;
  *  `remote.ts` decides whether what came is whole. */
-import { UserError } from "../base/errors.ts";
+import { asError, UserError } from "../base/errors.ts";
 import { type Connection, pause } from "./api.ts";
 import {
   channel,
@@ -12,7 +12,7 @@ import {
   statusLimitBytes,
 } from "./channels.ts";
 import { ByteQueue } from "./queue.ts";
-import { type Liveness, Socket } from "./socket.ts";
+import { type Liveness, Socket, type SocketEvents } from "./socket.ts";
 
 /** Output that may wait in this process before the socket is told to stop. */
 const highWaterBytes = 1024 * 1024;
@@ -53,38 +53,45 @@ export interface ExecRequest {
 
 /** Starts a process. The caller must `close()` the session. */
 export async function openExec(connection: Connection, request: ExecRequest): Promise<ExecSession> {
-  let socket: Socket | undefined;
+  const { path, doing } = request;
+  const attach = (socket: Socket) => attachExec(socket, request);
+  const { session } = await Socket.open(connection, { path, protocols: execProtocols, doing }, attach, request);
+  return session;
+}
+
+function attachExec(
+  socket: Socket,
+  { liveness, signal }: ExecRequest,
+): { readonly session: ExecSession; readonly events: SocketEvents } {
   let status: RemoteStatus | undefined;
   let statusText = "";
   let over = false;
   let stderr = Buffer.alloc(0);
   const stdout = new ByteQueue({
     highWaterBytes,
-    pause: () => socket?.pause(),
-    resume: () => socket?.resume(),
+    pause: () => socket.pause(),
+    resume: () => socket.resume(),
   });
 
   const onStatus = (data: Buffer) => {
     statusText += data.toString("utf8");
     if (statusText.length > statusLimitBytes) {
-      socket?.fail(new UserError("stream-lost", "the server broke the protocol: an endless status"));
+      socket.fail(new UserError("stream-lost", "the server broke the protocol: an endless status"));
       return;
     }
     if (status !== undefined) return;
     status = parseStatus(statusText);
     if (status === undefined) return;
     over = true;
-    void destroyWhenQuiet().catch(() => socket?.destroy()); // aborted: the session is being closed anyway
+    void destroyWhenQuiet().catch(() => socket.destroy()); // aborted: the session is being closed anyway
   };
 
   /** The server closes after the status. It overtakes output that we are slow to take, and which is waited for; a server that
    *  has nothing more to say and never closes is not. */
   const destroyWhenQuiet = async () => {
-    const { closeMs } = request.liveness;
-    for (let restMs = closeMs; restMs > 0; restMs = closeMs - (socket?.quietMs ?? closeMs)) {
-      await pause(restMs, request.signal);
-    }
-    socket?.destroy();
+    const { closeMs } = liveness;
+    for (let restMs = closeMs; restMs > 0; restMs = closeMs - socket.quietMs) await pause(restMs, signal);
+    socket.destroy();
   };
 
   const onMessage = (message: Buffer) => {
@@ -106,33 +113,24 @@ export async function openExec(connection: Connection, request: ExecRequest): Pr
     }
   };
 
-  const onAbort = () => socket?.fail(asError(request.signal.reason));
-  socket = await Socket.open(
-    connection,
-    { path: request.path, protocols: execProtocols, doing: request.doing },
-    {
-      message: (message) => {
-        try {
-          onMessage(message);
-        } catch (error) {
-          socket?.fail(asError(error));
-        }
-      },
-      closed: ({ error }) => {
-        over = true;
-        request.signal.removeEventListener("abort", onAbort);
-        // A reset after the status is how some servers say goodbye.
-        stdout.end(status === undefined ? error : undefined);
-      },
+  const onAbort = () => socket.fail(asError(signal.reason));
+  signal.addEventListener("abort", onAbort, { once: true });
+  const events: SocketEvents = {
+    message: (message) => {
+      try {
+        onMessage(message);
+      } catch (error) {
+        socket.fail(asError(error));
+      }
     },
-    request,
-  );
-  request.signal.addEventListener("abort", onAbort, { once: true });
-  if (request.signal.aborted) onAbort();
-  if (stdout.paused) socket.pause();
-
-  const opened = socket;
-  return {
+    closed: ({ error }) => {
+      over = true;
+      signal.removeEventListener("abort", onAbort);
+      // A reset after the status is how some servers say goodbye.
+      stdout.end(status === undefined ? error : undefined);
+    },
+  };
+  const session: ExecSession = {
     stdout,
     get status() {
       return status;
@@ -141,20 +139,21 @@ export async function openExec(connection: Connection, request: ExecRequest): Pr
       return stderr.toString("utf8");
     },
     get quietMs() {
-      return opened.quietMs;
+      return socket.quietMs;
     },
     get over() {
       return over;
     },
     async write(data) {
       for (let start = 0; start < data.byteLength; start += stdinFrameBytes) {
-        await opened.send(frame(channel.stdin, data.subarray(start, start + stdinFrameBytes)));
+        await socket.send(frame(channel.stdin, data.subarray(start, start + stdinFrameBytes)));
       }
     },
-    beat: () => opened.send(frame(channel.stdin, Buffer.from("\n")), false),
-    fail: (error) => opened.fail(error),
-    close: () => opened.destroy(),
+    beat: () => socket.send(frame(channel.stdin, Buffer.from("\n")), false),
+    fail: (error) => socket.fail(error),
+    close: () => socket.destroy(),
   };
+  return { session, events };
 }
 
 /** The last `limitBytes` of `kept` followed by `more`. */
@@ -162,8 +161,4 @@ function tail(kept: Buffer, more: Buffer, limitBytes: number): Buffer<ArrayBuffe
   if (more.byteLength >= limitBytes) return Buffer.from(more.subarray(more.byteLength - limitBytes));
   const keep = Math.min(kept.byteLength, limitBytes - more.byteLength);
   return Buffer.concat([kept.subarray(kept.byteLength - keep), more]);
-}
-
-function asError(reason: unknown): Error {
-  return reason instanceof Error ? reason : new Error(String(reason));
 }

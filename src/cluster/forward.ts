@@ -1,11 +1,11 @@
 /** One TCP connection to a port of a pod over one websocket of its own, as a Duplex in this process: no local listener that
  *  somebody else could connect to, and a connection is never silently replaced by a new one. */
 import { Duplex } from "node:stream";
-import { UserError } from "../base/errors.ts";
+import { asError, UserError } from "../base/errors.ts";
 import { apiPath, type Connection } from "./api.ts";
 import { forwardProtocol, frame, parseFrame } from "./channels.ts";
 import type { Pod } from "./cluster.ts";
-import { type Liveness, Socket } from "./socket.ts";
+import { type Liveness, Socket, type SocketEvents } from "./socket.ts";
 
 const dataChannel = 0;
 const errorChannel = 1;
@@ -25,48 +25,40 @@ export interface ForwardRequest {
  *    later, as the Duplex's error. */
 export async function openForward(connection: Connection, request: ForwardRequest): Promise<Duplex> {
   const { pod, port } = request;
-  const forward = new Forward(`port ${port} of pod "${pod.namespace}/${pod.name}"`, port);
+  const what = `port ${port} of pod "${pod.namespace}/${pod.name}"`;
   const path = `${apiPath("api", "v1", "namespaces", pod.namespace, "pods", pod.name, "portforward")}?ports=${port}`;
-  const doing = `cannot reach ${forward.what}`;
-  await forward.open(
-    (events) => Socket.open(connection, { path, protocols: [forwardProtocol], doing }, events, request),
-    request.signal,
-  );
-  return forward;
+  const wanted = { path, protocols: [forwardProtocol], doing: `cannot reach ${what}` };
+  const attach = (socket: Socket) => new Forward(socket, what, request);
+  return await Socket.open(connection, wanted, attach, request);
 }
 
 class Forward extends Duplex {
-  readonly what: string;
+  readonly events: SocketEvents;
+  readonly #socket: Socket;
+  readonly #what: string;
   readonly #port: number;
   readonly #greeted = new Set<number>();
-  #socket: Socket | undefined;
   #complaint = "";
 
-  constructor(what: string, port: number) {
+  constructor(socket: Socket, what: string, { port, signal }: Pick<ForwardRequest, "port" | "signal">) {
     super({ highWaterMark: 256 * 1024, allowHalfOpen: false });
     this.on("error", () => {}); // kept for whoever reads or writes next; between two uses nobody may be listening
-    this.what = what;
+    this.#socket = socket;
+    this.#what = what;
     this.#port = port;
-  }
-
-  async open(
-    connect: (events: Parameters<typeof Socket.open>[2]) => Promise<Socket>,
-    signal: AbortSignal,
-  ): Promise<void> {
-    const onAbort = () => this.destroy(signal.reason instanceof Error ? signal.reason : new Error("aborted"));
-    this.#socket = await connect({
+    const onAbort = () => this.destroy(asError(signal.reason));
+    signal.addEventListener("abort", onAbort, { once: true });
+    this.events = {
       message: (message) => this.#onMessage(message),
       closed: ({ error }) => {
         signal.removeEventListener("abort", onAbort);
         this.#onClosed(error);
       },
-    });
-    signal.addEventListener("abort", onAbort, { once: true });
-    if (signal.aborted) onAbort();
+    };
   }
 
   override _read(): void {
-    this.#socket?.resume();
+    this.#socket.resume();
   }
 
   override _write(chunk: Buffer, _encoding: BufferEncoding, callback: (error?: Error | null) => void): void {
@@ -74,12 +66,11 @@ class Forward extends Duplex {
   }
 
   override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
-    this.#socket?.destroy();
+    this.#socket.destroy();
     callback(error);
   }
 
   async #send(chunk: Buffer): Promise<void> {
-    if (this.#socket === undefined) throw new Error("not connected");
     for (let start = 0; start < chunk.byteLength; start += writeSliceBytes) {
       await this.#socket.send(frame(dataChannel, chunk.subarray(start, start + writeSliceBytes)));
     }
@@ -96,7 +87,7 @@ class Forward extends Duplex {
       if (/refused/.test(this.#complaint)) this.destroy(this.#refused());
       else this.destroy(this.#lost(this.#complaint));
     } else if (data.byteLength > 0 && !this.push(data)) {
-      this.#socket?.pause();
+      this.#socket.pause();
     }
   }
 
@@ -115,12 +106,12 @@ class Forward extends Duplex {
   }
 
   #refused(): UserError {
-    return new UserError("storage-not-ready", `${this.what}: connection refused`, {
+    return new UserError("storage-not-ready", `${this.#what}: connection refused`, {
       cause: new Error(this.#complaint),
     });
   }
 
   #lost(reason: string, cause?: Error): UserError {
-    return new UserError("stream-lost", `${this.what}: ${reason}`, cause === undefined ? {} : { cause });
+    return new UserError("stream-lost", `${this.#what}: ${reason}`, cause === undefined ? {} : { cause });
   }
 }

@@ -2,7 +2,7 @@
  *  code, and the pod's own count and hash of what it sent and received. */
 import { randomBytes } from "node:crypto";
 import { type Digest, Meter, sameDigest } from "../base/bytes.ts";
-import { UserError } from "../base/errors.ts";
+import { asError, messageOf, UserError } from "../base/errors.ts";
 import { apiPath, type Connection, pause } from "./api.ts";
 import type { Command, Execution, ExecutionResult, Target } from "./cluster.ts";
 import { type ExecSession, openExec } from "./exec.ts";
@@ -116,7 +116,7 @@ async function feed(
     return undefined;
   } catch (error) {
     if (session.over || signal.aborted) return undefined; // nobody reads any more: the status tells why
-    const failure = error instanceof Error ? error : new Error(String(error));
+    const failure = asError(error);
     session.fail(failure);
     return failure;
   }
@@ -254,6 +254,5 @@ function describe(error: unknown, target: Target): Error {
   if (error instanceof UserError) {
     return error.in(where);
   }
-  const reason = error instanceof Error ? error.message : String(error);
-  return new UserError("stream-lost", `${where}: the connection broke: ${reason}`, { cause: error });
+  return new UserError("stream-lost", `${where}: the connection broke: ${messageOf(error)}`, { cause: error });
 }

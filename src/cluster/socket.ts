@@ -42,8 +42,23 @@ export interface SocketEvents {
   closed(reason: { readonly error?: Error; readonly code: number }): void;
 }
 
+export interface SocketRequest {
+  readonly path: string;
+  /** The server must pick one of them; `ws` refuses anything else. */
+  readonly protocols: readonly string[];
+  readonly doing: string;
+}
+
+export interface SocketOptions {
+  readonly liveness: Liveness;
+  /** Ends the opening. */
+  readonly signal: AbortSignal;
+  /** Asked when the other side is silent while our own data waits to be sent: is it alive all the same? A busy database that
+   *  reads nothing for an hour also keeps the API server from answering pings. */
+  readonly probe: () => Promise<boolean>;
+}
+
 export class Socket {
-  readonly protocol: string;
   readonly #socket: WebSocket;
   readonly #liveness: Liveness;
   readonly #probe: () => Promise<boolean>;
@@ -59,12 +74,15 @@ export class Socket {
   #probing = false;
   #failure: Error | undefined;
 
-  private constructor(socket: WebSocket, events: SocketEvents, liveness: Liveness, probe: () => Promise<boolean>) {
-    this.protocol = socket.protocol;
+  private constructor(socket: WebSocket, { liveness, probe }: SocketOptions) {
     this.#socket = socket;
     this.#liveness = liveness;
     this.#probe = probe;
     this.#timer = setInterval(() => this.#tick(), liveness.pingMs);
+  }
+
+  #listen(events: SocketEvents): void {
+    const socket = this.#socket;
     socket.on("pong", () => this.#heard());
     socket.on("ping", () => this.#heard());
     socket.on("message", (data: Buffer, isBinary: boolean) => {
@@ -87,33 +105,32 @@ export class Socket {
   }
 
   /** Opens a websocket that speaks one of `protocols`. The caller must `destroy()` it.
-   *  @param events may be called before this resolves.
-   *  @param probe asked when the other side is silent while our own data waits to be sent: is it alive all the same? A
-   *    busy database that reads nothing for an hour also keeps the API server from answering pings.
+   *  @param attach called once, as soon as it is open: the first messages may be there already, and the signal no longer ends
+   *    anything here.
    *  @throws UserError `cluster`, `forbidden`, `credentials`, `storage-not-ready` (there is no such pod) when the upgrade is
    *    refused, after some more attempts if that may help. */
-  static async open(
+  static async open<Opened extends { readonly events: SocketEvents }>(
     connection: Connection,
-    request: { readonly path: string; readonly protocols: readonly string[]; readonly doing: string },
-    events: SocketEvents,
-    options: { readonly liveness: Liveness; readonly signal: AbortSignal; readonly probe: () => Promise<boolean> },
-  ): Promise<Socket> {
-    const attempt = () => Socket.#openOnce(connection, request, events, options);
+    request: SocketRequest,
+    attach: (socket: Socket) => Opened,
+    options: SocketOptions,
+  ): Promise<Opened> {
+    const attempt = () => Socket.#openOnce(connection, request, attach, options);
     return await withRetries(options.signal, isPassingRefusal, attempt);
   }
 
-  static async #openOnce(
+  static async #openOnce<Opened extends { readonly events: SocketEvents }>(
     connection: Connection,
-    request: { readonly path: string; readonly protocols: readonly string[]; readonly doing: string },
-    events: SocketEvents,
-    options: { readonly liveness: Liveness; readonly signal: AbortSignal; readonly probe: () => Promise<boolean> },
-  ): Promise<Socket> {
+    request: SocketRequest,
+    attach: (socket: Socket) => Opened,
+    options: SocketOptions,
+  ): Promise<Opened> {
     options.signal.throwIfAborted();
     const { url, options: tls } = await connection.requestOptions(request.path);
     options.signal.throwIfAborted();
     const container = url.searchParams.get("container");
     connection.onRequest?.(`GET ${url.pathname}${container === null ? "" : ` in container "${container}"`}`);
-    return await new Promise<Socket>((resolve, reject) => {
+    return await new Promise<Opened>((resolve, reject) => {
       const socket = new WebSocket(url, [...request.protocols], {
         ...tls,
         handshakeTimeout: options.liveness.handshakeMs,
@@ -137,13 +154,11 @@ export class Socket {
       socket.once("error", onError);
       socket.once("open", () => {
         options.signal.removeEventListener("abort", onAbort);
-        if (!request.protocols.includes(socket.protocol)) {
-          const offered = `"${request.protocols.join('", "')}"`;
-          fail(new UserError("cluster", `${request.doing}: the server speaks none of the protocols ${offered}`));
-          return;
-        }
         socket.removeListener("error", onError);
-        resolve(new Socket(socket, events, options.liveness, options.probe));
+        const opened = new Socket(socket, options);
+        const attached = attach(opened);
+        opened.#listen(attached.events);
+        resolve(attached);
       });
     });
   }
