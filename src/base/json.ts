@@ -4,6 +4,15 @@ export type JsonValue = string | number | boolean | null | readonly JsonValue[] 
 /** An object of somebody else's JSON: every field is looked at before it is used. */
 export type Fields = Readonly<Record<string, unknown>>;
 
+/** What JSON says; undefined for text that is none. */
+export function fromJson(json: string): unknown {
+  try {
+    return JSON.parse(json);
+  } catch {
+    return undefined; // a SyntaxError: it throws nothing else
+  }
+}
+
 /** The value when it is an object, else an empty one. */
 export function record(value: unknown): Fields {
   return typeof value === "object" && value !== null && !Array.isArray(value) ? (value as Fields) : {}; // checked: an object

@@ -2,7 +2,8 @@
  *  errors that name the missing rule. */
 import http, { type IncomingHttpHeaders, type IncomingMessage, type RequestOptions } from "node:http";
 import https from "node:https";
-import { outcomeOr, UserError } from "../base/errors.ts";
+import { messageOf, outcomeOr, UserError } from "../base/errors.ts";
+import { fromJson, record } from "../base/json.ts";
 
 /** Where the API server is and how to speak to it. Credentials are refreshed by each call of `requestOptions`. */
 export interface Connection {
@@ -49,6 +50,8 @@ export function isApiStatus(error: unknown, statusCode: number): boolean {
 
 /** Largest answer we read. A page of 500 pods is a few MiB. */
 const answerLimitBytes = 64 * 1024 * 1024;
+/** Of what a refusal says; Kubernetes' own are a few hundred bytes. */
+const refusalLimitBytes = 64 * 1024;
 const attempts = 4;
 /** However long a server asks for. */
 const longestRetryAfterMs = 30_000;
@@ -98,8 +101,8 @@ async function callOnce(connection: Connection, request: ApiRequest): Promise<un
   const signal = timeoutMs === 0 ? request.signal : AbortSignal.any([request.signal, AbortSignal.timeout(timeoutMs)]);
   try {
     const response = await send(url, { ...options, headers, method: request.method, signal }, body);
+    if (statusCodeOf(response) >= 300) throw await readRefusal(response, request.doing);
     const answer = await readBody(response, answerLimitBytes);
-    if ((response.statusCode ?? 0) >= 300) throw errorForStatus(response, answer, request.doing);
     request.onHeaders?.(response.headers);
     return parseAnswer(answer, request.doing);
   } catch (error) {
@@ -151,7 +154,7 @@ function isBrokenConnection(error: unknown): boolean {
 }
 
 /** The body of an answer. @throws RangeError when it is larger than `limitBytes`. */
-export async function readBody(response: IncomingMessage, limitBytes: number): Promise<Buffer> {
+async function readBody(response: IncomingMessage, limitBytes: number): Promise<Buffer> {
   const chunks: Buffer[] = [];
   let total = 0;
   for await (const chunk of response as AsyncIterable<Buffer>) {
@@ -162,10 +165,15 @@ export async function readBody(response: IncomingMessage, limitBytes: number): P
   return Buffer.concat(chunks, total);
 }
 
-/** The error for an HTTP answer that is not a success. */
-export function errorForStatus(response: IncomingMessage, body: Buffer, doing: string): UserError {
-  const statusCode = response.statusCode ?? 0;
-  const words = wordsOf(body);
+/** Node types it as absent for the requests that a server gets. */
+function statusCodeOf({ statusCode = 0 }: IncomingMessage): number {
+  return statusCode;
+}
+
+/** The error for an HTTP answer that is not a success. Of the body, only the beginning is read: a proxy's page can be long. */
+export async function readRefusal(response: IncomingMessage, doing: string): Promise<UserError> {
+  const statusCode = statusCodeOf(response);
+  const words = wordsOf(await readBeginning(response));
   const cause = new ApiStatusError(statusCode, words, retryAfterOf(response));
   const message = `${doing}: ${words === "" ? `HTTP ${statusCode}` : words}`;
   switch (statusCode) {
@@ -182,6 +190,17 @@ export function errorForStatus(response: IncomingMessage, body: Buffer, doing: s
   }
 }
 
+async function readBeginning(response: IncomingMessage): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  let total = 0;
+  for await (const chunk of response as AsyncIterable<Buffer>) {
+    chunks.push(chunk);
+    total += chunk.byteLength;
+    if (total >= refusalLimitBytes) break;
+  }
+  return Buffer.concat(chunks);
+}
+
 /** Seconds, or a date. */
 function retryAfterOf({ headers }: IncomingMessage): number {
   const asked = headers["retry-after"] ?? "";
@@ -192,15 +211,10 @@ function retryAfterOf({ headers }: IncomingMessage): number {
 /** Kubernetes' message, or the first line of what a proxy said. */
 function wordsOf(body: Buffer): string {
   const text = body.toString("utf8").trim();
-  try {
-    const status: unknown = JSON.parse(text);
-    const message = (status as { message?: unknown } | null)?.message; // any JSON has properties or is null
-    if (typeof message === "string") return message.slice(0, 1000);
-  } catch (error) {
-    if (!(error instanceof SyntaxError)) throw error;
-  }
+  const { message } = record(fromJson(text));
+  if (typeof message === "string") return message.slice(0, 1000);
   if (/^<(!doctype|html)/i.test(text)) return "a proxy answered with an HTML page";
-  return (text.split("\n")[0] ?? "").slice(0, 300);
+  return text.replace(/\n.*$/s, "").slice(0, 300);
 }
 
 /** The RBAC rule that a refusal asks for. Source of the sentence's form: k8s.io/apiserver ForbiddenStatusError. */
@@ -214,9 +228,9 @@ function missingRule(words: string): readonly string[] {
   return [`add to ${where}: {apiGroups: ["${group}"], resources: ["${resource}"], verbs: [${verbs}]}`];
 }
 
-function reasonOf(error: unknown): string {
-  if (error instanceof AggregateError && error.errors.length > 0) return reasonOf(error.errors[0]);
-  return error instanceof Error ? error.message : String(error);
+/** Why there is no connection. Of a name with several addresses, Node tells one error for each, and says nothing itself. */
+export function reasonOf(error: unknown): string {
+  return messageOf(error instanceof AggregateError ? error.errors[0] : error);
 }
 
 /** Waits. @throws the signal's reason when it fires first. */

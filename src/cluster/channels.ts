@@ -1,6 +1,7 @@
 /** The Kubernetes remote-command sub-protocols over websocket, as pure functions over bytes: each binary message is one
  *  channel number followed by data. Source: k8s.io/apimachinery pkg/util/remotecommand/constants.go, v1.34. */
 import { UserError } from "../base/errors.ts";
+import { type Fields, fromJson, list, record, text } from "../base/json.ts";
 
 /** v5 differs from v4 only in that a client may close its stdin; we frame stdin by length, so both serve. */
 export const execProtocols = ["v5.channel.k8s.io", "v4.channel.k8s.io"] as const;
@@ -39,30 +40,16 @@ export type RemoteStatus =
 export const statusLimitBytes = 64 * 1024;
 
 /** Reads the metav1.Status of the status channel; undefined while it is not yet complete JSON. */
-export function parseStatus(text: string): RemoteStatus | undefined {
-  let status: unknown;
-  try {
-    status = JSON.parse(text);
-  } catch (error) {
-    if (error instanceof SyntaxError) return undefined;
-    throw error;
-  }
-  if (!isRecord(status)) return undefined;
+export function parseStatus(json: string): RemoteStatus | undefined {
+  const status = record(fromJson(json));
   if (status["status"] === "Success") return { success: true };
   if (status["status"] !== "Failure") return undefined;
-  const message = typeof status["message"] === "string" ? status["message"] : "no message";
-  return { success: false, exitCode: exitCodeOf(status), message };
+  return { success: false, exitCode: exitCodeOf(status), message: text(status["message"]) || "no message" };
 }
 
-function exitCodeOf(status: Record<string, unknown>): number | undefined {
-  if (status["reason"] !== "NonZeroExitCode" || !isRecord(status["details"])) return undefined;
-  const causes = status["details"]["causes"];
-  if (!Array.isArray(causes)) return undefined;
-  const cause: unknown = causes.find((each: unknown) => isRecord(each) && each["reason"] === "ExitCode");
-  const code = isRecord(cause) ? Number(cause["message"]) : Number.NaN;
-  return Number.isInteger(code) ? code : undefined;
-}
-
-function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
+function exitCodeOf(status: Fields): number | undefined {
+  if (status["reason"] !== "NonZeroExitCode") return undefined;
+  const cause = list(record(status["details"])["causes"]).find((each) => each["reason"] === "ExitCode");
+  const code = text(cause?.["message"]);
+  return /^\d+$/.test(code) ? Number(code) : undefined;
 }

@@ -37,11 +37,9 @@ function matches(entry: string, host: string, port: string): boolean {
 }
 
 function withoutPort(entry: string): readonly [name: string, port: string] {
-  const bracketed = /^\[(.*)\](?::(\d+))?$/.exec(entry);
-  if (bracketed !== null) return [bracketed[1] ?? "", bracketed[2] ?? ""];
   if (isIP(entry) === 6) return [entry, ""];
-  const found = /^(.*):(\d+)$/.exec(entry);
-  return found === null ? [entry, ""] : [found[1] ?? "", found[2] ?? ""];
+  const [, name = entry, port = ""] = /^\[(.*)\](?::(\d+))?$/.exec(entry) ?? /^(.*):(\d+)$/.exec(entry) ?? [];
+  return [name, port];
 }
 
 function isWithin(network: string, prefix: number, host: string): boolean {

@@ -8,7 +8,7 @@
 import type { IncomingMessage } from "node:http";
 import WebSocket from "ws";
 import { outcomeOr, UserError } from "../base/errors.ts";
-import { type Connection, errorForStatus, isApiStatus, isPassingRefusal, readBody, withRetries } from "./api.ts";
+import { type Connection, isApiStatus, isPassingRefusal, readRefusal, reasonOf, withRetries } from "./api.ts";
 
 /** Times after which a connection counts as dead; the defaults are those of the design. */
 export interface Liveness {
@@ -147,8 +147,8 @@ export class Socket {
       };
       options.signal.addEventListener("abort", onAbort, { once: true });
       socket.on("unexpected-response", (_request, response: IncomingMessage) => {
-        readBody(response, 64 * 1024)
-          .then((body) => fail(refusalOf(errorForStatus(response, body, request.doing))))
+        readRefusal(response, request.doing)
+          .then((refusal) => fail(refusalOf(refusal)))
           .catch(onError);
       });
       socket.once("error", onError);
@@ -244,5 +244,5 @@ function refusalOf(error: UserError): UserError {
 }
 
 function cannotOpen(doing: string, error: Error): UserError {
-  return new UserError(outcomeOr("cluster", error), `${doing}: ${error.message}`, { cause: error });
+  return new UserError(outcomeOr("cluster", error), `${doing}: ${reasonOf(error)}`, { cause: error });
 }

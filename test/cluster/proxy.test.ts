@@ -43,6 +43,8 @@ test.each([
   ["fd00::/8", "https://[fd12::1]:6443", true],
   ["fd00::/8", "https://10.0.0.1", false],
   ["[fd12::1]:6443", "https://[fd12::1]:6443", true],
+  ["[fd12::1]:443", "https://[fd12::1]:6443", false],
+  ["[fd12::1]", "https://[fd12::1]:6443", true],
   ["fd12::1", "https://[fd12::1]:6443", true],
   ["0.0.1", "https://10.0.0.1", false],
 ])("NO_PROXY=%s and %s: excluded is %s", (NO_PROXY, server, isExcluded) => {
