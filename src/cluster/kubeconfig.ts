@@ -138,24 +138,23 @@ async function readEntries(
 /** Of those that KUBECONFIG names, some need not exist. */
 function readFileIfThere(path: string): string | undefined {
   try {
-    return readFile(path);
-  } catch (error) {
-    const cause = error instanceof UserError ? (error.cause as NodeJS.ErrnoException) : undefined; // made by readFile
-    if (cause?.code === "ENOENT") return undefined;
-    throw error;
-  }
-}
-
-function readFile(path: string): string {
-  try {
     return readFileSync(path, "utf8");
   } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined; // Node's errors of files have codes
     throw unreadable(path, error);
   }
 }
 
-function unreadable(path: string, error: unknown): UserError {
-  return new UserError("usage", `cannot read the kubeconfig "${path}": ${messageOf(error)}`, { cause: error });
+function readFile(path: string, what = "kubeconfig"): string {
+  try {
+    return readFileSync(path, "utf8");
+  } catch (error) {
+    throw unreadable(path, error, what);
+  }
+}
+
+function unreadable(path: string, error: unknown, what = "kubeconfig"): UserError {
+  return new UserError("usage", `cannot read the ${what} "${path}": ${messageOf(error)}`, { cause: error });
 }
 
 function mergeInto(entries: Entries, path: string, content: string, parse: (content: string) => unknown): void {
@@ -243,6 +242,7 @@ function clusterWith(cluster: Entry, options: AccessOptions, environment: Enviro
     // The name belongs to the address: another address, another name.
     "tls-server-name": options.tlsServerName || (options.server ? undefined : fields["tls-server-name"]),
     "proxy-url": text(fields["proxy-url"]) || environmentProxy(server, environment),
+    extensions: fields["extensions"],
   };
 }
 
@@ -273,7 +273,7 @@ function clientCertificate(fields: Fields, options: AccessOptions): Fields {
 function execPlugin(exec: Fields, folder: string, cluster: Fields): Fields {
   const spec = {
     interactive: false,
-    ...(exec["provideClusterInfo"] === true && { cluster: { ...cluster, config: null } }),
+    ...(exec["provideClusterInfo"] === true && { cluster: clusterInfo(cluster) }),
   };
   const info = { kind: "ExecCredential", apiVersion: exec["apiVersion"], spec };
   const command = text(exec["command"]);
@@ -282,6 +282,19 @@ function execPlugin(exec: Fields, folder: string, cluster: Fields): Fields {
     ...exec,
     command: isRelative ? join(folder, command) : command,
     env: [...list(exec["env"]), { name: "KUBERNETES_EXEC_INFO", value: JSON.stringify(info) }],
+  };
+}
+
+/** Source: k8s.io/client-go/tools/auth/exec, ConfigToExecCluster; tools/clientcmd, clusterExtensionKey. */
+function clusterInfo({ "certificate-authority": authority, extensions, ...cluster }: Fields): Fields {
+  const own = list(extensions).find((each) => each["name"] === "client.authentication.k8s.io/exec");
+  const path = text(authority);
+  return {
+    ...cluster,
+    ...(path !== "" && {
+      "certificate-authority-data": Buffer.from(readFile(path, "certificate authority")).toString("base64"),
+    }),
+    config: own?.["extension"],
   };
 }
 

@@ -1,8 +1,8 @@
 /** kubectl's flags, environment and files, as clientcmd reads them: who is spoken to, and as whom. */
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
-import { afterAll, describe, expect, test } from "vitest";
+import { afterAll, describe, expect, test, vi } from "vitest";
 import { connectCluster } from "../../src/cluster/connect.ts";
 import { type AccessOptions, kubeconfigNames, readAccess } from "../../src/cluster/kubeconfig.ts";
 import { FakeApiServer } from "../fakes/api-server.ts";
@@ -83,6 +83,13 @@ describe("which kubeconfig", () => {
     });
   });
 
+  test("one of KUBECONFIG that is there and cannot be read is no absent one", async () => {
+    await expect(access({ environment: { KUBECONFIG: [folder, a].join(delimiter) } })).rejects.toMatchObject({
+      outcome: "usage",
+      message: expect.stringContaining(`cannot read the kubeconfig "${folder}"`),
+    });
+  });
+
   test("an empty file says nothing about a server", async () => {
     await expect(access({ kubeconfig: fileWith("") })).rejects.toMatchObject({ outcome: "usage" });
   });
@@ -128,6 +135,11 @@ describe("flags over the kubeconfig", () => {
       message: expect.stringContaining(message),
       hints: [expect.stringContaining("one")],
     });
+  });
+
+  test("--context of a kubeconfig without any lists none", async () => {
+    const empty = { kubeconfig: fileWith(""), context: "x" };
+    await expect(access(empty)).rejects.toMatchObject({ outcome: "usage", hints: ["contexts: none"] });
   });
 
   test("--cluster and --user choose others than the context's", async () => {
@@ -180,6 +192,12 @@ describe("flags over the kubeconfig", () => {
       "client-certificate": "/nowhere",
     };
     expect(String((await sent({ kubeconfig: fileWith(configOf("both", { user: both })) }))["cert"])).toBe("data");
+  });
+
+  test("--client-certificate and --client-key beat what the user has", async () => {
+    const flags = { clientCertificate: fileWith("given cert"), clientKey: fileWith("given key") };
+    const applied = await sent({ kubeconfig, ...flags });
+    expect([applied["cert"], applied["key"]].map(String)).toEqual(["given cert", "given key"]);
   });
 
   test.each(["ftp://x", "nonsense", "https://"])("%s is no address of a server", async (server) => {
@@ -285,6 +303,88 @@ echo '{"status":{"token":"for '$version $EXTRA'"}}'\n`,
   const kubeconfig = fileWith(configOf("exec", { user: { token: undefined, exec } }));
   const applied = await sent({ kubeconfig });
   expect(applied.headers["Authorization"]).toBe("Bearer for client.authentication.k8s.io/v1 x");
+});
+
+describe("a credential plugin that asks for the cluster", () => {
+  const authority = fileWith("a CA");
+  const toldOf = async (cluster: object, flags: AccessOptions = {}) => {
+    const told = join(folder, "told");
+    const script = `printf %s "$KUBERNETES_EXEC_INFO" >'${told}'; echo '{"status":{"token":"t"}}'`;
+    const command = { command: "sh", args: ["-c", script], apiVersion: "v1", provideClusterInfo: true };
+    const kubeconfig = fileWith(configOf("asking", { cluster, user: { token: undefined, exec: command } }));
+    await sent({ kubeconfig, ...flags });
+    return JSON.parse(readFileSync(told, "utf8")).spec.cluster;
+  };
+
+  test("is told its address and authority, and what the kubeconfig has for plugins", async () => {
+    const extension = { shoot: "garden/one" };
+    const extensions = [
+      { name: "other", extension: {} },
+      { name: "client.authentication.k8s.io/exec", extension },
+    ];
+    await expect(toldOf({ "certificate-authority": authority, extensions })).resolves.toEqual({
+      server: "https://asking.example",
+      "certificate-authority-data": Buffer.from("a CA").toString("base64"),
+      "insecure-skip-tls-verify": false,
+      config: extension,
+    });
+  });
+
+  test("is told what flags say instead", async () => {
+    const given = { "certificate-authority-data": "Q0E=", "tls-server-name": "name" };
+    await expect(toldOf(given)).resolves.toMatchObject(given);
+    const flags = { server: "https://given.example", insecureSkipTlsVerify: true };
+    await expect(toldOf(given, flags)).resolves.toEqual({
+      server: "https://given.example",
+      "insecure-skip-tls-verify": true,
+    });
+  });
+
+  test("an authority that cannot be read is a usage error", async () => {
+    await expect(toldOf({ "certificate-authority": "absent.pem" })).rejects.toMatchObject({
+      outcome: "usage",
+      message: expect.stringContaining(`cannot read the certificate authority "${join(folder, "absent.pem")}"`),
+    });
+  });
+});
+
+test.each([
+  ["that fails without a word", "exit 1", "failed without a word"],
+  ["that says why it fails", "echo no session >&2; exit 1", "cannot be used: no session"],
+])("a credential plugin %s is told as such", async (_, script, message) => {
+  const exec = { command: "sh", args: ["-c", script] };
+  const kubeconfig = fileWith(configOf("failing", { user: { token: undefined, exec } }));
+  const cluster = await connectCluster({ environment: noHome, kubeconfig });
+  await expect(cluster.version(AbortSignal.timeout(10_000))).rejects.toMatchObject({
+    outcome: "credentials",
+    message: expect.stringContaining(message),
+  });
+});
+
+test("a user with a password and no token is known by the password", async () => {
+  const server = new FakeApiServer([]);
+  await server.start();
+  try {
+    const user = { token: undefined, username: "u", password: "p" };
+    const cluster = { server: server.url, "certificate-authority": join(server.folder, "cert.pem") };
+    const kubeconfig = fileWith(configOf("basic", { cluster, user }));
+    const connected = await connectCluster({ environment: noHome, kubeconfig });
+    await connected.version(AbortSignal.timeout(10_000));
+    expect(server.requests[0]?.headers["authorization"]).toBe(`Basic ${Buffer.from("u:p").toString("base64")}`);
+  } finally {
+    await server.stop();
+  }
+});
+
+test("the environment is the process's own unless another is given", async () => {
+  const KUBECONFIG = fileWith(configOf("own"));
+  vi.stubEnv("KUBECONFIG", KUBECONFIG);
+  try {
+    await expect(kubeconfigNames({})).resolves.toMatchObject({ contexts: ["own"] });
+    await expect(readAccess({})).resolves.toMatchObject({ contextName: "own" });
+  } finally {
+    vi.unstubAllEnvs();
+  }
 });
 
 test("a kubeconfig that makes the YAML library warn prints nothing", async () => {
