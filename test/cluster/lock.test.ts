@@ -3,7 +3,7 @@ import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import type { Connection } from "../../src/cluster/api.ts";
-import { takeLock } from "../../src/cluster/lock.ts";
+import { refuseIfLocked, takeLock } from "../../src/cluster/lock.ts";
 
 interface Stored {
   readonly metadata: { resourceVersion: string; annotations?: Readonly<Record<string, string>> };
@@ -13,8 +13,8 @@ interface Stored {
 let server: Server;
 let lease: Stored | undefined;
 let version = 0;
-/** What happens to the next calls that write: stored but not answered, or neither. */
-let next: ("lose-answer" | "refuse")[] = [];
+/** What happens to the next calls that write: stored but not answered, or neither, with or without an end. */
+let next: ("lose-answer" | "refuse" | "hang" | number)[] = [];
 /** Called when one has arrived. */
 let onWrite: () => void;
 
@@ -29,6 +29,8 @@ beforeEach(async () => {
     onWrite();
     const fault = next.shift();
     if (fault === "refuse") return response.destroy();
+    if (fault === "hang") return;
+    if (typeof fault === "number") return answer(fault, { message: "no" });
     const body = JSON.parse(text) as Stored;
     const isStale = lease !== undefined && body.metadata.resourceVersion !== lease.metadata.resourceVersion;
     if (isStale) return answer(409, { message: "the object has been modified" });
@@ -43,15 +45,18 @@ afterEach(() => {
   server.close();
 });
 
-function take(signal = AbortSignal.timeout(10_000), durationMs = 2000) {
+function connected(): Connection {
   const { port } = server.address() as AddressInfo;
-  const connection: Connection = {
+  return {
     server: "fake",
     requestTimeoutMs: 0,
     requestOptions: async (path) => ({ url: new URL(`http://127.0.0.1:${port}${path}`), options: {} }),
   };
+}
+
+function take(signal = AbortSignal.timeout(10_000), durationMs = 2000) {
   const timing = { durationMs, renewMs: 20, callMs: 500 };
-  return takeLock(connection, { namespace: "kaa", holder: "host-1, process 1", purpose: "create", signal, timing });
+  return takeLock(connected(), { namespace: "kaa", holder: "host-1, process 1", purpose: "create", signal, timing });
 }
 
 const renewed = async (times: number) => {
@@ -70,6 +75,54 @@ test("a lock that was taken although the answer was lost is given back", async (
   next = ["lose-answer"];
   await expect(take()).rejects.toMatchObject({ outcome: "cluster" });
   expect(lease?.spec.holderIdentity).toBe("");
+});
+
+test("a lock that cannot be taken is told with the reason, even when what is left of it cannot be given back", async () => {
+  next = ["lose-answer", "refuse"];
+  await expect(take()).rejects.toThrow(/cannot lock namespace "kaa": cannot reach fake/);
+});
+
+test("a server that does not answer is not waited for", async () => {
+  next = ["hang"];
+  await expect(take()).rejects.toMatchObject({
+    outcome: "cluster",
+    message: 'cannot lock namespace "kaa": no answer in 0.5 s',
+  });
+  expect(lease).toBeUndefined();
+});
+
+test("of two runs that begin at once, one is told that the other has the lock", async () => {
+  onWrite = () => {
+    onWrite = () => {};
+    const spec = { holderIdentity: "host-2, process 2", acquireTime: new Date().toISOString() };
+    lease = { metadata: { resourceVersion: "theirs" }, spec };
+  };
+  await expect(take()).rejects.toMatchObject({
+    outcome: "busy",
+    message: 'cannot lock namespace "kaa": another run has just taken it',
+  });
+  expect(lease?.spec.holderIdentity).toBe("host-2, process 2");
+});
+
+test("a lock that the server does not let go is an error of its release", async () => {
+  const lock = await take(undefined, 60_000);
+  next = Array.from({ length: 1000 }, () => 403);
+  await expect(lock.release()).rejects.toMatchObject({ outcome: "forbidden" });
+  expect(lease?.spec.holderIdentity).toBe("host-1, process 1");
+});
+
+test("looking for a lock takes none", async () => {
+  const look = () => refuseIfLocked(connected(), "kaa", AbortSignal.timeout(10_000));
+  await expect(look()).resolves.toBeUndefined();
+  expect(lease).toBeUndefined();
+  const lock = await take();
+  await expect(look()).rejects.toMatchObject({
+    outcome: "busy",
+    message: 'namespace "kaa" is locked by host-1, process 1 (create)',
+    hints: [expect.stringContaining("the lock frees itself in 2 s")],
+  });
+  await lock.release();
+  await expect(look()).resolves.toBeUndefined();
 });
 
 test("a lock that ran out is taken over, and tells what it was for; one that was released does not", async () => {
