@@ -222,8 +222,12 @@ export class Socket {
       this.#socket.resume();
       return;
     }
-    if (performance.now() - this.#heardAt > this.#liveness.silenceMs) void this.#onSilence(); // never rejects
+    if (this.#isSilent()) void this.#onSilence(); // never rejects
     if (this.quietMs >= this.#liveness.pingMs / 2) this.#socket.ping();
+  }
+
+  #isSilent(): boolean {
+    return performance.now() - this.#heardAt > this.#liveness.silenceMs;
   }
 
   async #onSilence(): Promise<void> {
@@ -232,7 +236,8 @@ export class Socket {
     const alive = this.#sending > 0 && (await this.#probe().catch(() => false));
     this.#probing = false;
     if (alive) this.#heard();
-    else this.fail(new UserError("stream-lost", `no answer for ${Math.round(this.#liveness.silenceMs / 1000)} s`));
+    else if (this.#isSilent())
+      this.fail(new UserError("stream-lost", `no answer for ${Math.round(this.#liveness.silenceMs / 1000)} s`));
   }
 }
 

@@ -1,12 +1,15 @@
-/** Websockets whose first messages come in one piece with the answer to the upgrade, as through a proxy. */
+/** Websockets to a server that sends and reads when it is told: what comes at once with the answer to the upgrade, as
+ *  through a proxy, and what happens while nobody reads. */
 import { createHash } from "node:crypto";
 import { createServer, type Server } from "node:http";
 import type { AddressInfo, Socket as TcpSocket } from "node:net";
-import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { setTimeout as sleep } from "node:timers/promises";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { collect } from "../../src/base/bytes.ts";
 import type { Connection } from "../../src/cluster/api.ts";
 import { frame } from "../../src/cluster/channels.ts";
 import type { Pod } from "../../src/cluster/cluster.ts";
-import { openExec } from "../../src/cluster/exec.ts";
+import { type ExecSession, openExec } from "../../src/cluster/exec.ts";
 import { openForward } from "../../src/cluster/forward.ts";
 import { defaultLiveness } from "../../src/cluster/socket.ts";
 
@@ -49,19 +52,17 @@ function unmasked(message: Buffer): Buffer {
 }
 
 const alive = { liveness: defaultLiveness, probe: async () => true };
-const exec = (signal = AbortSignal.timeout(10_000)) =>
-  openExec(connection, { path: "/exec", doing: "cannot run", signal, ...alive });
+const exec = (signal = AbortSignal.timeout(10_000), over = {}) =>
+  openExec(connection, { path: "/exec", doing: "cannot run", signal, ...alive, ...over });
 const forward = (signal = AbortSignal.timeout(10_000)) =>
   openForward(connection, { pod: { namespace: "kaa", name: "vault-0" } as Pod, port: 8200, signal, ...alive });
+const outputOf = async (session: ExecSession) => (await collect(session.stdout, 1024)).toString();
 const left = () => sockets.filter((each) => !each.destroyed && !each.readableEnded).length;
 
 test("a broken protocol ends a session even when it comes with the upgrade", async () => {
   first = [frame(7, Buffer.from("x"))];
   const session = await exec();
-  const reading = async () => {
-    for await (const _ of session.stdout);
-  };
-  await expect(reading()).rejects.toMatchObject({ outcome: "stream-lost" });
+  await expect(outputOf(session)).rejects.toMatchObject({ outcome: "stream-lost" });
   await vi.waitFor(() => expect(left()).toBe(0));
 });
 
@@ -78,10 +79,7 @@ test("a session or a port that is open ends with the reason of the signal, and l
   const session = await exec(stopping.signal);
   const stream = await forward(stopping.signal);
   stopping.abort("stopped");
-  const reading = async () => {
-    for await (const _ of session.stdout);
-  };
-  await expect(reading()).rejects.toThrow("stopped");
+  await expect(outputOf(session)).rejects.toThrow("stopped");
   expect(stream.errored?.message).toBe("stopped");
   await vi.waitFor(() => expect(left()).toBe(0));
 });
@@ -94,4 +92,61 @@ test("what is written to a connection that has ended is an error", async () => {
   await expect(session.write(Buffer.from("x"))).rejects.toThrow();
   stream.write("x");
   await vi.waitFor(() => expect(stream.errored).not.toBeNull());
+});
+
+describe("a command that reads nothing, on a server that answers no ping", () => {
+  const liveness = { ...defaultLiveness, pingMs: 20, silenceMs: 400 };
+  /** More than the kernel takes. */
+  const input = Buffer.alloc(30_000_000);
+  const blocked = async (probe: () => Promise<boolean>) => {
+    const session = await exec(undefined, { liveness, probe });
+    sockets[0]?.pause();
+    const [writing, output] = [session.write(input), outputOf(session)];
+    for (const each of [writing, output]) each.catch(() => {});
+    return { session, writing, output };
+  };
+
+  test("is waited for while the API server says that it is there", async () => {
+    let asked = 0;
+    const { session, writing } = await blocked(async () => {
+      asked += 1;
+      return true;
+    });
+    await vi.waitFor(() => expect(asked).toBeGreaterThan(3), { timeout: 5000 });
+    expect(session.over).toBe(false);
+    sockets[0]?.resume();
+    await writing;
+    session.close();
+  });
+
+  test.each<[string, () => Promise<boolean>]>([
+    ["says that it is gone", async () => false],
+    ["does not answer either", () => Promise.reject(new Error("no answer"))],
+  ])("is given up when the API server %s", async (_, probe) => {
+    const { output, writing } = await blocked(probe);
+    await expect(output).rejects.toMatchObject({ outcome: "stream-lost", message: "no answer for 0 s" });
+    await expect(writing).rejects.toThrow();
+    sockets[0]?.resume();
+    await vi.waitFor(() => expect(left()).toBe(0));
+  });
+
+  test("is asked for once at a time, and goes on when it reads again before the answer", async () => {
+    let asked = 0;
+    const { promise: answer, resolve } = Promise.withResolvers<boolean>();
+    const { session, writing, output } = await blocked(() => {
+      asked += 1;
+      return answer;
+    });
+    await vi.waitFor(() => expect(asked).toBe(1), { timeout: 5000 });
+    await sleep(200);
+    expect(asked).toBe(1);
+    sockets[0]?.resume();
+    await writing;
+    resolve(false);
+    sockets[0]?.write(unmasked(frame(1, Buffer.from("read"))));
+    sockets[0]?.write(unmasked(frame(3, Buffer.from('{"status":"Success"}'))));
+    await vi.waitFor(() => expect(session.status).toEqual({ success: true }));
+    session.close();
+    await expect(output).resolves.toBe("read");
+  });
 });

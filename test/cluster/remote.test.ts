@@ -1,0 +1,222 @@
+/** When a command counts as a success: every part of the pod's own report must be there and agree with what arrived. */
+import { gzipSync } from "node:zlib";
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { collect, type Digest, digestOf } from "../../src/base/bytes.ts";
+import { channel, frame } from "../../src/cluster/channels.ts";
+import type { Cluster, Command, Target } from "../../src/cluster/cluster.ts";
+import { connectCluster } from "../../src/cluster/connect.ts";
+import { secretLines } from "../../src/cluster/remote.ts";
+import { FakeApiServer } from "../fakes/api-server.ts";
+
+let server: FakeApiServer;
+let cluster: Cluster;
+let targets: ReadonlyMap<string, Target>;
+/** What the function behind db-1 was asked; db-0's commands run. */
+const answered: string[] = [];
+
+beforeAll(async () => {
+  server = new FakeApiServer([
+    { namespace: "kaa", name: "db-0", labels: {}, env: { PATH: process.env["PATH"] ?? "" } },
+    { namespace: "kaa", name: "db-1", labels: {}, env: {}, answer: ({ script }) => `${answered.push(script)}` },
+  ]);
+  await server.start();
+  const liveness = { pingMs: 50, silenceMs: 600, handshakeMs: 3000, closeMs: 300, heartbeatMs: 30_000 };
+  cluster = await connectCluster({ kubeconfig: server.kubeconfig, liveness });
+  const pods = await cluster.listPods("kaa", AbortSignal.timeout(5000));
+  targets = new Map(pods.map((pod) => [pod.name, { pod, container: "main" }]));
+});
+afterAll(() => server.stop());
+beforeEach(() => {
+  server.execFault = () => undefined;
+  server.requestFault = () => undefined;
+});
+
+function begin(command: Partial<Command>, name = "db-0") {
+  return cluster.execute(targets.get(name)!, { script: "x", signal: AbortSignal.timeout(30_000), ...command });
+}
+
+async function execute(command: Partial<Command>, name?: string) {
+  const execution = begin(command, name);
+  const output = await collect(execution.output, 1 << 30);
+  return { output, ...(await execution.done) };
+}
+
+const output = gzipSync("the output");
+const plain = digestOf(Buffer.from("the output"));
+const input = Buffer.from("the input");
+const words = ({ bytes, sha256 }: Digest) => `${bytes} ${sha256}`;
+/** What the wrapper reports of a restore that went well and answered in gzip. */
+const whole = {
+  received: words(digestOf(input)),
+  decoder: "0",
+  status: "0",
+  plain: words(plain),
+  encoder: "0",
+  sent: words(digestOf(output)),
+};
+type Report = { readonly [Part in keyof typeof whole]?: string | undefined };
+const success = { status: "Success" };
+const exited = (code: number) => ({
+  status: "Failure",
+  message: `command terminated with exit code ${code}`,
+  reason: "NonZeroExitCode",
+  details: { causes: [{ reason: "ExitCode", message: String(code) }] },
+});
+
+/** The pod answers with the output, this report and this status. */
+function answer({
+  report = {},
+  said = "",
+  status = success,
+  isCut = false,
+}: {
+  report?: Report;
+  said?: string;
+  status?: object;
+  isCut?: boolean;
+}): void {
+  server.execFault = ([, , , , nonce]) => {
+    const parts = Object.entries({ ...whole, ...report }).filter(([, value]) => value !== undefined);
+    const line = `\nkaa-backup ${nonce} ${parts.map((each) => each.join(" ")).join(" ")}${isCut ? "" : "\n"}`;
+    const messages = [
+      frame(channel.stdout, output),
+      frame(channel.stderr, Buffer.from(`${said}${line}`)),
+      frame(channel.status, Buffer.from(JSON.stringify(status))),
+      frame(channel.status, Buffer.from("\n")), // which is not another status
+    ];
+    return { kind: "messages", messages };
+  };
+}
+
+const restore = () =>
+  execute({
+    input: {
+      bytes: (async function* () {
+        yield input;
+      })(),
+      digest: digestOf(input),
+      encoding: "gzip",
+    },
+    outputEncoding: "gzip",
+  });
+
+describe("the pod's report", () => {
+  test("that agrees with all that came and went is a success", async () => {
+    answer({ said: "two warnings" });
+    await expect(restore()).resolves.toEqual({ output, plain, sent: digestOf(output), stderr: "two warnings" });
+  });
+
+  const other = words(digestOf(Buffer.from("other")));
+  test.each<[string, Parameters<typeof answer>[0], object]>([
+    ["is missing", { isCut: true }, { outcome: "storage-failed", message: /the pod's own report is missing/ }],
+    ["names no end of the command", { report: { status: undefined } }, { message: /no successful end of the command/ }],
+    ["names another end than Kubernetes", { report: { status: "1" } }, { message: /no successful end of the command/ }],
+    [
+      "names other input",
+      { report: { received: other } },
+      { outcome: "stream-lost", message: /received 5 of 9 bytes/ },
+    ],
+    [
+      "names other input, and a command that failed for it",
+      { report: { received: other, status: "137" }, status: exited(137) },
+      { outcome: "stream-lost", message: /received 5 of 9 bytes/ },
+    ],
+    [
+      "names no hash of the input",
+      { report: { received: "9 -" } },
+      { outcome: "storage-not-ready", message: /sha256sum/ },
+    ],
+    ["says that decompression failed", { report: { decoder: "1" } }, { message: /decompression failed/ }],
+    ["names other output", { report: { sent: other } }, { message: /the pod sent 5 bytes, \d+ arrived/ }],
+    ["names no hash of the output", { report: { sent: "30" } }, { outcome: "storage-not-ready", message: /sha256sum/ }],
+    ["says that compression failed", { report: { encoder: "1" } }, { message: /compression failed/ }],
+    ["names no hash of what was compressed", { report: { plain: "" } }, { outcome: "storage-not-ready" }],
+  ])("that %s is none", async (_, given, { message = /./, ...expected }: { message?: RegExp }) => {
+    answer(given);
+    await expect(restore()).rejects.toMatchObject({ message: expect.stringMatching(message), ...expected });
+  });
+});
+
+test.each<[string, Parameters<typeof answer>[0], object]>([
+  ["fails without a word", { status: exited(3) }, { message: expect.stringMatching(/exit code 3: no message$/) }],
+  [
+    "is killed",
+    { status: exited(137), said: "dumping" },
+    { message: expect.stringMatching(/out of memory.*: dumping$/) },
+  ],
+  [
+    "is ended by the server",
+    { status: { status: "Failure", message: "the node has gone" } },
+    { outcome: "stream-lost" },
+  ],
+])("a command that %s is told as such", async (_, given, expected) => {
+  answer(given);
+  await expect(restore()).rejects.toMatchObject(expected);
+});
+
+describe("input", () => {
+  async function* endless() {
+    while (true) yield Buffer.alloc(100_000, "x");
+  }
+
+  test("that is more than its digest says is refused, and no command takes it for whole", async () => {
+    const digest = digestOf(Buffer.alloc(150_000, "x"));
+    await expect(execute({ input: { bytes: endless(), digest, encoding: "identity" } }, "db-1")).rejects.toMatchObject({
+      outcome: "invalid-snapshot",
+    });
+    expect(answered).toEqual([]);
+  });
+
+  test("of a command that has ended is not read on", async () => {
+    let taken = 0;
+    async function* counted() {
+      for await (const chunk of endless()) {
+        taken += chunk.byteLength;
+        await new Promise((resolve) => setTimeout(resolve, 20));
+        yield chunk;
+      }
+    }
+    answer({ status: exited(3), report: { received: undefined } });
+    const digest = { bytes: 1e12, sha256: "0".repeat(64) };
+    await expect(execute({ input: { bytes: counted(), digest, encoding: "identity" } })).rejects.toThrow("exit code 3");
+    const before = taken;
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    expect(taken - before).toBeLessThanOrEqual(100_000);
+  });
+
+  test("that a busy command reads late is waited for, while the API server answers", async () => {
+    const bytes = Buffer.alloc(30_000_000, "x");
+    const { output } = await execute({
+      script: "sleep 2; wc -c",
+      input: {
+        bytes: (async function* () {
+          yield bytes;
+        })(),
+        digest: digestOf(bytes),
+        encoding: "identity",
+      },
+    });
+    expect(Number(output.toString())).toBe(bytes.byteLength);
+  });
+});
+
+test("a consumer that waits while the pod has nothing to say keeps the connection", async () => {
+  server.idleCut = { afterMs: 1000, counts: "everything" };
+  try {
+    const script = "head -c 1500000 /dev/zero; sleep 4; echo end";
+    const { output } = begin({ script });
+    let total = 0;
+    for await (const chunk of output) {
+      if (total === 0) await new Promise((resolve) => setTimeout(resolve, 3000));
+      total += chunk.byteLength;
+    }
+    expect(total).toBe(1_500_004);
+  } finally {
+    server.idleCut = undefined;
+  }
+});
+
+test("only names of variables and values that a variable can have are sent as secrets", () => {
+  expect(() => secretLines({ "A=B\nC": "x" })).toThrow(TypeError);
+  expect(() => secretLines({ PASSWORD: "a\0b" })).toThrow("a password contains a NUL byte");
+});
