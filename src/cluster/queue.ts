@@ -16,11 +16,6 @@ export class ByteQueue implements AsyncIterable<Buffer> {
     this.#resume = () => flow.resume();
   }
 
-  /** True while the consumer is behind and the producer has been told to stop. */
-  get paused(): boolean {
-    return this.#paused;
-  }
-
   push(chunk: Buffer): void {
     if (this.#ended !== undefined || chunk.byteLength === 0) return;
     this.#chunks.push(chunk);

@@ -18,7 +18,7 @@ export interface Liveness {
   readonly silenceMs: number;
   /** For the upgrade to be answered. */
   readonly handshakeMs: number;
-  /** For the server to close its side after the status has come. */
+  /** For the server to close its side after the status has come, or the TCP connection after its word that it closes. */
   readonly closeMs: number;
   /** Between two bytes that say nothing on a command's stdin: pings do not count for the idle timeouts of the kubelet's
    *  streams (four hours or five minutes, by distribution). */
@@ -95,9 +95,8 @@ export class Socket {
       if (isBinary) events.message(data);
       else this.fail(new UserError("stream-lost", "the server broke the protocol: it sent a text message"));
     });
-    socket.on("error", (error) => {
-      this.#failure ??= error;
-    });
+    // After broken frames `ws` would wait half a minute for the other side to close.
+    socket.on("error", (error) => this.fail(error));
     socket.on("close", (code) => {
       clearInterval(this.#timer);
       events.closed(this.#failure === undefined ? { code } : { code, error: this.#failure });
@@ -130,13 +129,15 @@ export class Socket {
     options.signal.throwIfAborted();
     const container = url.searchParams.get("container");
     connection.onRequest?.(`GET ${url.pathname}${container === null ? "" : ` in container "${container}"`}`);
+    const settings = {
+      ...tls,
+      handshakeTimeout: options.liveness.handshakeMs,
+      closeTimeout: options.liveness.closeMs, // which @types/ws does not know yet
+      maxPayload: maxMessageBytes,
+      perMessageDeflate: false,
+    };
     return await new Promise<Opened>((resolve, reject) => {
-      const socket = new WebSocket(url, [...request.protocols], {
-        ...tls,
-        handshakeTimeout: options.liveness.handshakeMs,
-        maxPayload: maxMessageBytes,
-        perMessageDeflate: false,
-      });
+      const socket = new WebSocket(url, [...request.protocols], settings);
       const onAbort = () => fail(options.signal.reason);
       const onError = (error: Error) => fail(cannotOpen(request.doing, error));
       const fail = (error: unknown) => {

@@ -2,7 +2,7 @@
 import { createServer, type IncomingMessage, type OutgoingHttpHeaders, type Server } from "node:http";
 import type { AddressInfo, LookupFunction } from "node:net";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { type Connection, callApi } from "../../src/cluster/api.ts";
+import { type Connection, callApi, pause } from "../../src/cluster/api.ts";
 import { openExec } from "../../src/cluster/exec.ts";
 import { apiObjects, listAll } from "../../src/cluster/objects.ts";
 import { isAllowed, serverTime } from "../../src/cluster/rights.ts";
@@ -95,18 +95,36 @@ describe("a refusal", () => {
     expect(asked).toHaveLength(1);
   });
 
-  test("of a command, with a long page of a proxy, is told with what it means", async () => {
+  test.each<[string, number, string, object]>([
+    [
+      "with a long page of a proxy says what its number means",
+      403,
+      `<html>${"x".repeat(200_000)}`,
+      { outcome: "forbidden", message: "cannot run: a proxy answered with an HTML page" },
+    ],
+    ["whose pod is absent says so", 404, '{"message":"no pod"}', { outcome: "storage-not-ready" }],
+    ["for a conflict has nothing to do with a lock", 409, "conflict", { outcome: "cluster" }],
+  ])("of a command %s", async (_, status, body, expected) => {
     server.on("upgrade", (_request, socket) => {
-      const page = `<html>${"x".repeat(200_000)}`;
       socket.on("error", () => {});
-      socket.end(`HTTP/1.1 403 Forbidden\r\ncontent-length: ${page.length}\r\n\r\n${page}`);
+      socket.end(`HTTP/1.1 ${status} Refused\r\ncontent-length: ${body.length}\r\n\r\n${body}`);
     });
     const liveness = defaultLiveness;
     const request = { path: "/exec", doing: "cannot run", signal, liveness, probe: async () => true };
-    await expect(openExec(connection, request)).rejects.toMatchObject({
-      outcome: "forbidden",
-      message: "cannot run: a proxy answered with an HTML page",
-    });
+    await expect(openExec(connection, request)).rejects.toMatchObject(expected);
+  });
+
+  test.each<[string, () => string]>([
+    ["in seconds", () => "2"],
+    ["as a date", () => new Date(Date.now() + 3000).toUTCString()],
+  ])("of a busy server is repeated when it wants to be asked again, which it says %s", async (_, retryAfter) => {
+    const times: number[] = [];
+    answer = () => {
+      times.push(performance.now());
+      return times.length === 1 ? [503, "", { "retry-after": retryAfter() }] : [200, {}];
+    };
+    await expect(get()).resolves.toEqual({});
+    expect((times[1] ?? 0) - (times[0] ?? 0)).toBeGreaterThan(1900);
   });
 });
 
@@ -150,6 +168,14 @@ test("a server of several addresses that none answers is told with the reason, f
   const liveness = defaultLiveness;
   const request = { path: "/exec", doing: "cannot run", signal, liveness, probe: async () => true };
   await expect(openExec({ ...connection, requestOptions }, request)).rejects.toMatchObject(refused);
+});
+
+test("a pause ends at once, and never begins, when the signal fires", async () => {
+  const stopping = new AbortController();
+  const pausing = pause(60_000, stopping.signal);
+  stopping.abort(new Error("stopped"));
+  await expect(pausing).rejects.toThrow("stopped");
+  await expect(pause(60_000, stopping.signal)).rejects.toThrow("stopped");
 });
 
 describe("objects", () => {

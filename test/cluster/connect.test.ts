@@ -110,6 +110,29 @@ describe("the answer of a command, as text", () => {
   });
 });
 
+test("a lock that may not be looked at is not taken for free", async () => {
+  server.requestFault = () => answering(403);
+  await expect(cluster.lock("kaa", "create", signal)).rejects.toMatchObject({ outcome: "forbidden" });
+  await expect(cluster.checkLock("kaa", signal)).rejects.toMatchObject({ outcome: "forbidden" });
+  expect(server.leases.size).toBe(0);
+});
+
+test("every request is told before it is sent, and no command is in it", async () => {
+  const told: string[] = [];
+  const telling = await connectCluster({ kubeconfig: server.kubeconfig, onRequest: (each) => told.push(each) });
+  const [pod] = await telling.listPods("kaa", signal);
+  await runForText(telling, { pod: pod!, container: "main" }, { script: "x", signal });
+  (await telling.connect(pod!, 8200, signal).catch(() => undefined))?.destroy();
+  expect(new Set(told)).toEqual(
+    new Set([
+      "GET /api/v1/namespaces/kaa/pods",
+      "GET /api/v1/namespaces/kaa/pods/db-0",
+      'GET /api/v1/namespaces/kaa/pods/db-0/exec in container "main"',
+      "GET /api/v1/namespaces/kaa/pods/db-0/portforward",
+    ]),
+  );
+});
+
 test("the version and the clock of the cluster are its own words", async () => {
   await expect(cluster.version(signal)).resolves.toBe("v1.34.4");
   await expect(cluster.serverTime(signal)).resolves.toBeInstanceOf(Date);

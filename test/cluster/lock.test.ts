@@ -111,6 +111,15 @@ test("a lock that the server does not let go is an error of its release", async 
   expect(lease?.spec.holderIdentity).toBe("host-1, process 1");
 });
 
+test("a lock that somebody else has when it is released is left to him", async () => {
+  const lock = await take();
+  const theirs = { holderIdentity: "host-2, process 2", acquireTime: new Date().toISOString() };
+  lease = { metadata: { resourceVersion: "theirs" }, spec: theirs };
+  await lock.release();
+  expect(lock.lost.aborted).toBe(true);
+  expect(lease.spec.holderIdentity).toBe("host-2, process 2");
+});
+
 test("looking for a lock takes none", async () => {
   const look = () => refuseIfLocked(connected(), "kaa", AbortSignal.timeout(10_000));
   await expect(look()).resolves.toBeUndefined();

@@ -69,18 +69,22 @@ function answer({
   said = "",
   status = success,
   isCut = false,
+  sent = output,
 }: {
   report?: Report;
   said?: string;
   status?: object;
   isCut?: boolean;
+  sent?: Buffer;
 }): void {
   server.execFault = ([, , , , nonce]) => {
     const parts = Object.entries({ ...whole, ...report }).filter(([, value]) => value !== undefined);
     const line = `\nkaa-backup ${nonce} ${parts.map((each) => each.join(" ")).join(" ")}${isCut ? "" : "\n"}`;
     const messages = [
-      frame(channel.stdout, output),
+      frame(channel.stdout, Buffer.alloc(0)),
+      frame(channel.stdout, sent),
       frame(channel.stderr, Buffer.from(`${said}${line}`)),
+      frame(channel.close, Buffer.from([channel.stdout])),
       frame(channel.status, Buffer.from(JSON.stringify(status))),
       frame(channel.status, Buffer.from("\n")), // which is not another status
     ];
@@ -88,17 +92,12 @@ function answer({
   };
 }
 
+async function* once(bytes: Buffer) {
+  yield bytes;
+}
+
 const restore = () =>
-  execute({
-    input: {
-      bytes: (async function* () {
-        yield input;
-      })(),
-      digest: digestOf(input),
-      encoding: "gzip",
-    },
-    outputEncoding: "gzip",
-  });
+  execute({ input: { bytes: once(input), digest: digestOf(input), encoding: "gzip" }, outputEncoding: "gzip" });
 
 describe("the pod's report", () => {
   test("that agrees with all that came and went is a success", async () => {
@@ -149,6 +148,11 @@ test.each<[string, Parameters<typeof answer>[0], object]>([
     { status: { status: "Failure", message: "the node has gone" } },
     { outcome: "stream-lost" },
   ],
+  [
+    "cannot be started",
+    { status: { status: "Failure", message: "no such file" }, sent: Buffer.alloc(0) },
+    { outcome: "storage-not-ready", message: expect.stringContaining("could not be started: no such file") },
+  ],
 ])("a command that %s is told as such", async (_, given, expected) => {
   answer(given);
   await expect(restore()).rejects.toMatchObject(expected);
@@ -176,9 +180,10 @@ describe("input", () => {
         yield chunk;
       }
     }
-    answer({ status: exited(3), report: { received: undefined } });
+    server.execFault = () => ({ kind: "evict", afterBytes: 0 });
     const digest = { bytes: 1e12, sha256: "0".repeat(64) };
-    await expect(execute({ input: { bytes: counted(), digest, encoding: "identity" } })).rejects.toThrow("exit code 3");
+    const command = { script: "echo begun; cat >/dev/null", input: { bytes: counted(), digest, encoding: "identity" } };
+    await expect(execute(command as Partial<Command>)).rejects.toThrow("exit code 137");
     const before = taken;
     await new Promise((resolve) => setTimeout(resolve, 200));
     expect(taken - before).toBeLessThanOrEqual(100_000);
@@ -188,13 +193,7 @@ describe("input", () => {
     const bytes = Buffer.alloc(30_000_000, "x");
     const { output } = await execute({
       script: "sleep 2; wc -c",
-      input: {
-        bytes: (async function* () {
-          yield bytes;
-        })(),
-        digest: digestOf(bytes),
-        encoding: "identity",
-      },
+      input: { bytes: once(bytes), digest: digestOf(bytes), encoding: "identity" },
     });
     expect(Number(output.toString())).toBe(bytes.byteLength);
   });
@@ -214,6 +213,35 @@ test("a consumer that waits while the pod has nothing to say keeps the connectio
   } finally {
     server.idleCut = undefined;
   }
+});
+
+test("a command that says nothing is kept by bytes on its stdin", async () => {
+  server.idleCut = { afterMs: 1000, counts: "data" };
+  try {
+    const liveness = { pingMs: 50, silenceMs: 5000, handshakeMs: 3000, closeMs: 300, heartbeatMs: 200 };
+    const beating = await connectCluster({ kubeconfig: server.kubeconfig, liveness });
+    const command = { script: "sleep 2; echo end", signal: AbortSignal.timeout(30_000) };
+    const execution = beating.execute(targets.get("db-0")!, command);
+    expect((await collect(execution.output, 100)).toString()).toBe("end\n");
+  } finally {
+    server.idleCut = undefined;
+  }
+});
+
+test("a script that is too long for a URL goes over stdin, and is in no request", async () => {
+  const script = `echo long ${"x".repeat(3000)}`;
+  await execute({ script }, "db-1");
+  expect(answered).toEqual([script]);
+  expect(JSON.stringify(server.requests)).not.toContain("xxxxxxxx");
+});
+
+test("a server that speaks no websocket any more has broken the connection", async () => {
+  server.execFault = () => ({ kind: "huge-frame" });
+  await expect(execute({ script: "sleep 1" })).rejects.toMatchObject({
+    outcome: "stream-lost",
+    message: expect.stringContaining('pod "kaa/db-0": the connection broke: '),
+  });
+  expect(await server.quiet(9000)).toBe(true);
 });
 
 test("only names of variables and values that a variable can have are sent as secrets", () => {

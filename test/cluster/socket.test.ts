@@ -46,16 +46,18 @@ afterEach(() => {
   server.close();
 });
 
-/** A short binary websocket message of a server. */
+/** A binary websocket message of a server. */
 function unmasked(message: Buffer): Buffer {
-  return Buffer.concat([Buffer.from([0x82, message.byteLength]), message]);
+  const head = Buffer.from([0x82, 127, 0, 0, 0, 0, 0, 0, 0, 0]);
+  head.writeUInt32BE(message.byteLength, 6);
+  return Buffer.concat([head, message]);
 }
 
 const alive = { liveness: defaultLiveness, probe: async () => true };
 const exec = (signal = AbortSignal.timeout(10_000), over = {}) =>
   openExec(connection, { path: "/exec", doing: "cannot run", signal, ...alive, ...over });
-const forward = (signal = AbortSignal.timeout(10_000)) =>
-  openForward(connection, { pod: { namespace: "kaa", name: "vault-0" } as Pod, port: 8200, signal, ...alive });
+const forward = (signal = AbortSignal.timeout(10_000), over = {}) =>
+  openForward(connection, { pod: { namespace: "kaa", name: "vault-0" } as Pod, port: 8200, signal, ...alive, ...over });
 const outputOf = async (session: ExecSession) => (await collect(session.stdout, 1024)).toString();
 const left = () => sockets.filter((each) => !each.destroyed && !each.readableEnded).length;
 
@@ -66,12 +68,72 @@ test("a broken protocol ends a session even when it comes with the upgrade", asy
   await vi.waitFor(() => expect(left()).toBe(0));
 });
 
-test("a port that refuses leaves no connection, even when that comes with the upgrade", async () => {
-  first = [0, 1].map((channel) => frame(channel, Buffer.from([8200 & 255, 8200 >> 8])));
-  first = [...first, frame(1, Buffer.from("connect: connection refused"))];
+/** Each channel's first message is the port. */
+const greetings = [0, 1].map((channel) => frame(channel, Buffer.from([8200 & 255, 8200 >> 8])));
+const port = 'port 8200 of pod "kaa/vault-0"';
+
+test.each<[string, readonly Buffer[], object]>([
+  [
+    "refuses",
+    [...greetings, frame(1, Buffer.from("connect: connection refused"))],
+    { outcome: "storage-not-ready", message: `${port}: connection refused` },
+  ],
+  [
+    "is lost",
+    [...greetings, frame(1, Buffer.from("lost connection to pod"))],
+    { outcome: "stream-lost", message: `${port}: lost connection to pod` },
+  ],
+  ["is another", [frame(0, Buffer.from([1, 0]))], { outcome: "stream-lost" }],
+  ["is named in pieces", [frame(0, Buffer.from([8200 & 255]))], { outcome: "stream-lost" }],
+  [
+    "speaks of a channel 7",
+    [frame(7, Buffer.from("x"))],
+    { message: `${port}: the server broke the protocol: unknown channel 7` },
+  ],
+])("a port that %s leaves no connection, even when that comes with the upgrade", async (_, messages, expected) => {
+  first = messages;
   const stream = await forward();
-  await vi.waitFor(() => expect(stream.errored).toMatchObject({ outcome: "storage-not-ready" }));
+  await vi.waitFor(() => expect(stream.errored).toMatchObject(expected));
   await vi.waitFor(() => expect(left()).toBe(0));
+});
+
+test("a port whose connection breaks is an error, one that is closed has ended, though the server keeps the line", async () => {
+  first = greetings;
+  const over = { liveness: { ...defaultLiveness, closeMs: 100 } };
+  const [broken, closed] = [await forward(), await forward(undefined, over)];
+  sockets[0]?.write(Buffer.from([0xff, 0])); // no frame at all
+  sockets[1]?.write(Buffer.from([0x88, 2, 3, 232])); // close, 1000
+  await vi.waitFor(() =>
+    expect(broken.errored).toMatchObject({ outcome: "stream-lost", message: expect.stringContaining(`${port}: `) }),
+  );
+  await expect(collect(closed, 10)).resolves.toHaveLength(0);
+  await vi.waitFor(() => expect(left()).toBe(0));
+});
+
+test("a port whose data nobody takes is not read on, and nothing of it is lost", async () => {
+  first = greetings;
+  const stream = await forward();
+  const [sent] = sockets;
+  const count = 1000;
+  for (let n = 0; n < count; n++) sent?.write(unmasked(frame(0, Buffer.alloc(32 * 1024, n))));
+  await sleep(300);
+  expect(sent?.writableLength).toBeGreaterThan(10_000_000);
+  let total = 0;
+  for await (const chunk of stream as AsyncIterable<Buffer>) {
+    total += chunk.byteLength;
+    if (total === count * 32 * 1024) break;
+  }
+  expect(total).toBe(count * 32 * 1024);
+});
+
+test("output that waits for a slow reader outlives the status and a server that never closes", async () => {
+  const session = await exec(undefined, { liveness: { ...defaultLiveness, closeMs: 100 } });
+  const output = Array.from({ length: 32 }, (_, n) => frame(1, Buffer.alloc(32 * 1024, n)));
+  const status = frame(3, Buffer.from('{"status":"Success"}'));
+  sockets[0]?.write(Buffer.concat([...output, status].map(unmasked)));
+  await vi.waitFor(() => expect(session.status).toEqual({ success: true }));
+  await sleep(500);
+  await expect(collect(session.stdout, 1 << 21)).resolves.toHaveLength(1 << 20);
 });
 
 test("a session or a port that is open ends with the reason of the signal, and leaves no connection", async () => {
