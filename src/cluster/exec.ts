@@ -76,8 +76,7 @@ function attachExec(
   const onStatus = (data: Buffer) => {
     statusText += data.toString("utf8");
     if (statusText.length > statusLimitBytes) {
-      socket.fail(new UserError("stream-lost", "the server broke the protocol: an endless status"));
-      return;
+      throw new UserError("stream-lost", "the server broke the protocol: an endless status");
     }
     if (status !== undefined) return;
     status = parseStatus(statusText);
@@ -116,13 +115,7 @@ function attachExec(
   const onAbort = () => socket.fail(asError(signal.reason));
   signal.addEventListener("abort", onAbort, { once: true });
   const events: SocketEvents = {
-    message: (message) => {
-      try {
-        onMessage(message);
-      } catch (error) {
-        socket.fail(asError(error));
-      }
-    },
+    message: onMessage,
     closed: ({ error }) => {
       over = true;
       signal.removeEventListener("abort", onAbort);

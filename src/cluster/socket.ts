@@ -7,7 +7,7 @@
  *  silence, and while nobody reads, one message is taken now and then instead: that keeps idle timers quiet as well. */
 import type { IncomingMessage } from "node:http";
 import WebSocket from "ws";
-import { outcomeOr, UserError } from "../base/errors.ts";
+import { asError, outcomeOr, UserError } from "../base/errors.ts";
 import { type Connection, isApiStatus, isPassingRefusal, readRefusal, reasonOf, withRetries } from "./api.ts";
 
 /** Times after which a connection counts as dead; the defaults are those of the design. */
@@ -37,6 +37,7 @@ export const defaultLiveness: Liveness = {
 const maxMessageBytes = 4 * 1024 * 1024;
 
 export interface SocketEvents {
+  /** What it throws ends the connection, and is then the error of `closed`. */
   message(data: Buffer): void;
   /** Called exactly once, whatever happened. `error` is undefined after a close handshake or a plain end. */
   closed(reason: { readonly error?: Error; readonly code: number }): void;
@@ -92,8 +93,12 @@ export class Socket {
         this.#sipping = false;
         socket.pause();
       }
-      if (isBinary) events.message(data);
-      else this.fail(new UserError("stream-lost", "the server broke the protocol: it sent a text message"));
+      try {
+        if (!isBinary) throw new UserError("stream-lost", "the server broke the protocol: it sent a text message");
+        events.message(data);
+      } catch (error) {
+        this.fail(asError(error));
+      }
     });
     // After broken frames `ws` would wait half a minute for the other side to close.
     socket.on("error", (error) => this.fail(error));

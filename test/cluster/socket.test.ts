@@ -84,6 +84,7 @@ test.each<[string, readonly Buffer[], object]>([
     { outcome: "stream-lost", message: `${port}: lost connection to pod` },
   ],
   ["is another", [frame(0, Buffer.from([1, 0]))], { outcome: "stream-lost" }],
+  ["sends a message without a channel", [...greetings, Buffer.alloc(0)], { outcome: "stream-lost" }],
   ["is named in pieces", [frame(0, Buffer.from([8200 & 255]))], { outcome: "stream-lost" }],
   [
     "speaks of a channel 7",
