@@ -26,7 +26,11 @@ export default defineConfig({
     coverage: {
       include: ["src/cluster/*.ts", "src/snapshot/*.ts", "src/stores/*.ts"],
       reporter: ["text", "json"],
-      thresholds: { "src/snapshot/*.ts": { branches: 95 }, "src/stores/*.ts": { branches: 95 } },
+      thresholds: {
+        "src/cluster/*.ts": { branches: 95 },
+        "src/snapshot/*.ts": { branches: 95 },
+        "src/stores/*.ts": { branches: 95 },
+      },
     },
     projects: [
       {
