@@ -77,7 +77,10 @@ export function bucketOf(namespace: string) {
         throw error;
       },
     );
-  const uploads = async () => (await client.send(new ListMultipartUploadsCommand({ Bucket }))).Uploads ?? [];
+  const uploads = async () => {
+    if (!(await exists())) return [];
+    return (await client.send(new ListMultipartUploadsCommand({ Bucket }))).Uploads ?? [];
+  };
   return {
     exists,
     openUploads: async () => (await uploads()).length,

@@ -59,7 +59,7 @@ const influxdb: Native = {
       namespace,
       "influxdb",
       `${influxLogin} i 'show databases' -format csv | grep -v ,_internal$ | sort
-      i 'show continuous queries' -format csv | grep -v ^_internal, | sort
+      i 'show continuous queries' -format csv | grep -v -e ^_internal, -e ^name,name, | sort
       for q in 'show grants for reader' 'show retention policies on kaa' \\
         'select * from kaa.two.m' 'select * from "ä b\\"q"..x'; do i "$q" || true; done; i 'show users' -format csv | sort`,
     ),
