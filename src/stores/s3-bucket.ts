@@ -145,6 +145,7 @@ async function probe(connection: S3Connection, signal: AbortSignal): Promise<voi
   const doing = `cannot write to ${connection.location}`;
   const upload = await createUpload(connection, { key: probeKey, runId: crypto.randomUUID(), doing, signal });
   const ended = await withinBound(connection, (bound) => abortUntilGone(connection, upload, bound));
+  signal.throwIfAborted();
   if (ended === "gone") return;
   const [outcome, state] =
     ended === "denied"

@@ -40,12 +40,17 @@ export async function saveObject(connection: S3Connection, request: SaveRequest)
   }
 }
 
-/** Asks for the best checksums first: not every store takes the headers for them. */
+/** Asks for the best checksums first: not every store takes the headers for them.
+ *
+ *  `signal` does not cut off a request that is under way: a store that does it late would then have an upload open that no
+ *  listing has shown yet. So this may return after `signal` has fired, and the caller must end the upload in any case. */
 export async function createUpload(
   connection: S3Connection,
   request: { readonly key: string; readonly runId: string; readonly doing: string; readonly signal: AbortSignal },
 ): Promise<Upload> {
-  const { key, runId, doing, signal } = request;
+  const { key, runId, doing } = request;
+  request.signal.throwIfAborted();
+  const { signal, release } = firingLater(request.signal, connection.timing.cleanupMs / 5);
   let answerLost = false;
   const onRetry = (failure: S3Failure) => {
     answerLost ||= isUnclear(failure);
@@ -72,7 +77,26 @@ export async function createUpload(
     const mayBeOpen = answerLost || signal.aborted || (failure !== undefined && isUnclear(failure));
     if (mayBeOpen) await abortOtherUploads(connection, key, undefined);
     throw error;
+  } finally {
+    release();
   }
+}
+
+/** A signal that fires so long after the other, with its reason. The caller must `release()` it. */
+function firingLater(first: AbortSignal, delayMs: number): { readonly signal: AbortSignal; release(): void } {
+  const later = new AbortController();
+  let timer: NodeJS.Timeout | undefined;
+  const onAbort = () => {
+    timer = setTimeout(() => later.abort(first.reason), delayMs);
+  };
+  first.addEventListener("abort", onAbort, { once: true });
+  return {
+    signal: later.signal,
+    release() {
+      clearTimeout(timer);
+      first.removeEventListener("abort", onAbort);
+    },
+  };
 }
 
 function unlessRefused<T>(error: unknown, next: T): T {

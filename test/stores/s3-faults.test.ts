@@ -1,4 +1,5 @@
 /** Faults of an S3 store, by the numbers of the fault catalogue (S3-01 to S3-24). */
+import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, expect, test as oneAfterAnother, vi } from "vitest";
 import { UserError } from "../../src/base/errors.ts";
 import { listBuckets } from "../../src/stores/registry.ts";
@@ -498,6 +499,44 @@ test.each([
     expect(await under.leftovers([])).toEqual([]);
   },
 );
+
+test.each(["save", "prepare", "check"] as const)(
+  "%s() that is stopped while the store begins an upload late leaves none (S3-13)",
+  async (what) => {
+    const under = await place();
+    await under.store.prepare(never);
+    const stop = new AbortController();
+    const lately: FaultAction = async (run) => {
+      stop.abort(new Error("interrupted"));
+      await sleep(300);
+      return run();
+    };
+    under.server.fault({ operation: "CreateMultipartUpload", action: lately });
+    const doing =
+      what === "save"
+        ? under.store.save(request(inChunks(noise(1000), 1000), { signal: stop.signal }))
+        : under.store[what](stop.signal);
+    await expect(doing).rejects.toThrow("interrupted");
+    await sleep(600);
+    expect(await under.leftovers([first])).toEqual([]);
+  },
+);
+
+test("a store that never answers whether it has begun an upload is not waited for, once the run is stopped (S3-13)", async () => {
+  const under = await place();
+  await under.store.prepare(never);
+  const stop = new AbortController();
+  const silent: FaultAction = () => {
+    stop.abort(new Error("interrupted"));
+    return "hang";
+  };
+  under.server.fault({ operation: "CreateMultipartUpload", action: silent });
+  const startedAt = performance.now();
+  await expect(under.store.save(request(inChunks(noise(1000), 1000), { signal: stop.signal }))).rejects.toThrow(
+    "interrupted",
+  );
+  expect(performance.now() - startedAt).toBeLessThan(5000);
+});
 
 test.each([
   ["is refused", refuse(403, "AccessDenied")],
