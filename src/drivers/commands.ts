@@ -66,6 +66,8 @@ export async function dumpStream(
   stream: {
     readonly name: string;
     readonly command: Omit<Command, "signal">;
+    /** As of `DumpOutput.stream`. */
+    readonly isCompressed?: boolean;
     readonly check?: (bytes: Bytes) => Bytes;
   },
 ): Promise<string> {
@@ -74,6 +76,7 @@ export async function dumpStream(
   await output.stream(stream.name, {
     bytes: stream.check === undefined ? execution.output : stream.check(execution.output),
     encoding,
+    isCompressed: stream.isCompressed === true,
     finish: async () => {
       const { plain, sent } = await execution.done;
       return { plain, stored: sent, by: "pod" };
@@ -102,8 +105,8 @@ export async function readEnvironment<Name extends string>(
   return Object.fromEntries(found) as Partial<Record<Name, string>>; // its keys are the names
 }
 
-/** Who compresses a dump. The pod, unless told otherwise: what crosses the API server is then a third, and with two cores
- *  the whole run took three quarters of the time (bench/README.md). gzip is in every image that these drivers know. */
+/** Who compresses a dump of a tool that does not do it by itself. The pod, unless told otherwise: what crosses the API server
+ *  is then a third (bench/README.md). gzip is in every image that these drivers know. */
 export function outputEncoding({ compression }: Context): "identity" | "gzip" {
   return compression === "client" ? "identity" : "gzip";
 }

@@ -69,6 +69,8 @@ export interface DumpOutput {
     stream: {
       readonly bytes: Bytes;
       readonly encoding: "identity" | "gzip";
+      /** True for a format that compresses by itself: it is not compressed again. */
+      readonly isCompressed?: boolean;
       readonly finish: () => Promise<{
         readonly plain: Digest;
         readonly stored: Digest;

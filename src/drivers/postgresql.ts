@@ -4,16 +4,7 @@ import { isOutcome, messageOf, UserError, withEffect } from "../base/errors.ts";
 import type { JsonValue } from "../base/json.ts";
 import type { Target } from "../cluster/cluster.ts";
 import { runForText } from "../cluster/cluster.ts";
-import {
-  chooseTarget,
-  dumpStream,
-  feedStream,
-  outputEncoding,
-  readSmall,
-  requireEnd,
-  reword,
-  runForJson,
-} from "./commands.ts";
+import { chooseTarget, dumpStream, feedStream, readSmall, requireEnd, reword, runForJson } from "./commands.ts";
 import {
   type Backup,
   type BackupStream,
@@ -116,6 +107,8 @@ async function dump(instance: Instance, output: DumpOutput, context: Context): P
   const server = await lookAt(instance, context);
   const { target } = server;
   const command = { secrets: secrets(context) };
+  // pg_dump compresses by itself, which is faster than a gzip behind it (bench/README.md).
+  const isCompressed = context.compression !== "client";
   const endMark = /-- PostgreSQL database cluster dump complete\n--\n(\n|\\unrestrict .*\n)*$/;
   await inPod(() =>
     dumpStream(context, target, output, { name: "roles.json", command: { ...command, script: scripts.rolesScript } }),
@@ -137,9 +130,9 @@ async function dump(instance: Instance, output: DumpOutput, context: Context): P
         command: {
           ...command,
           script: scripts.dumpScript,
-          args: [conninfo(name)],
-          outputEncoding: outputEncoding(context),
+          args: [conninfo(name), isCompressed ? "1" : "0"],
         },
+        isCompressed,
       }),
     );
     databases.push(name);

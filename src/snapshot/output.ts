@@ -19,6 +19,8 @@ export interface SourceCount {
 export interface StreamSource {
   readonly bytes: Bytes;
   readonly encoding: Encoding;
+  /** True for content that is compressed by itself: compressing its segments again would be in vain. */
+  readonly isCompressed?: boolean;
   /** Awaited after `bytes` has ended. */
   readonly finish: () => Promise<SourceCount>;
 }
@@ -147,12 +149,13 @@ export class InstanceOutput {
   async #store(attempt: Attempt, name: string, source: StreamSource): Promise<void> {
     const base = this.#admit(attempt, name, source.encoding);
     const segments: Segment[] = [];
+    const isCompressed = source.encoding === "gzip" || source.isCompressed === true;
     const cutter = new Cutter(this.#context.buffers, async (content, index, onCompressed) => {
       const path = entryPath(base, index);
       await this.#context.archive.add({
         path,
         content,
-        level: source.encoding === "identity" ? this.#context.compressionLevel : 0,
+        level: isCompressed ? 0 : this.#context.compressionLevel,
         onCompressed,
         onPlaced(segment) {
           segments.push(segment);

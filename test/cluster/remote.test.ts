@@ -182,7 +182,10 @@ describe("input", () => {
     }
     server.execFault = () => ({ kind: "evict", afterBytes: 0 });
     const digest = { bytes: 1e12, sha256: "0".repeat(64) };
-    const command = { script: "echo begun; cat >/dev/null", input: { bytes: counted(), digest, encoding: "identity" } };
+    const command = {
+      script: "head -c 200000 /dev/zero; cat >/dev/null",
+      input: { bytes: counted(), digest, encoding: "identity" },
+    };
     await expect(execute(command as Partial<Command>)).rejects.toThrow("exit code 137");
     const before = taken;
     await new Promise((resolve) => setTimeout(resolve, 200));

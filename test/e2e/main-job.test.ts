@@ -115,7 +115,7 @@ describe("recovery by hand", () => {
     const backup = join(folder, "backup");
     const [fileName = ""] = readdirSync(backup);
     execFileSync("tar", ["xzf", join(backup, fileName), "-C", folder]);
-    const dump = execFileSync("sh", ["-c", "cat postgresql/kaa-postgresql/databases/appdb.dump.gz.?????? | gunzip"], {
+    const dump = execFileSync("sh", ["-c", "cat postgresql/kaa-postgresql/databases/appdb.dump.??????"], {
       cwd: folder,
     });
     writeFileSync(join(folder, "appdb.dump"), dump);

@@ -35,6 +35,21 @@ function aborted(signal: AbortSignal): Promise<void> {
   });
 }
 
+test.each([
+  ["that compresses by itself is not compressed again", true, 50_000],
+  ["of any other format is", false, 100],
+])("a stream of a format %s", async (_, isCompressed, leastBytes) => {
+  const zeros = Buffer.alloc(50_000);
+  const finish = async () => ({ plain: digestOf(zeros), stored: digestOf(zeros), by: "pod" as const });
+  const dump = doing((output) =>
+    output.stream("a", { bytes: chunked(zeros), encoding: "identity", isCompressed, finish }),
+  );
+  const { manifest } = await make([dump]);
+  const [segment] = manifest.instances[0]?.streams[0]?.segments ?? [];
+  expect(segment?.length).toBeGreaterThan(leastBytes);
+  expect(segment?.length).toBeLessThan(leastBytes + 2000);
+});
+
 describe("a stream is refused", () => {
   test.each([
     ["has sent more than arrived", { ...right, bytes: 11 }, /10 bytes arrived, the source counted 11/],

@@ -95,7 +95,7 @@ begin
 end $kaa$;
 `;
 
-/** $1 the conninfo of a database. A second session exports its snapshot and counts rows in it, so that the counts are
+/** $1 the conninfo of a database, $2 zlib's level. A second session exports its snapshot and counts rows in it, so that the counts are
  *  those of the dump; it stays open until pg_dump has ended, kept by a feeder that writes an empty line each second and so
  *  also ends by itself (SIGPIPE) should psql die. The counts go to stderr. */
 export const dumpScript = `${prelude}
@@ -108,7 +108,7 @@ SQL
 sh -c 'printf "%s\\n" "\\\\echo $$" "$1"; while sleep 1 && echo; do :; done' feeder "$counting" | sql -d "$1" | {
   IFS= read -r feeder; IFS= read -r snapshot; IFS= read -r counts
   if [ -z "$counts" ]; then echo "cannot read the database's counts" >&2; [ -z "$feeder" ] || kill "$feeder"; exit 1; fi
-  pg_dump -Fc -Z0 --no-sync -w --snapshot="$snapshot" -d "$1"
+  pg_dump -Fc "-Z$2" --no-sync -w --snapshot="$snapshot" -d "$1"
   status=$?
   kill "$feeder"
   echo "kaa-counts $counts" >&2
