@@ -84,17 +84,6 @@ export default defineConfig({
           sequence: { groupOrder: 3 },
         },
       },
-      {
-        // Tests of the bed that have not been seen green as a whole: they move up when they have, and count for nothing until then.
-        test: {
-          name: "unproved",
-          include: ["test/e2e/unproved/*.test.ts"],
-          testTimeout: 900_000,
-          hookTimeout: 3_000_000,
-          fileParallelism: false,
-          sequence: { groupOrder: 2 },
-        },
-      },
     ],
   },
 });

@@ -2,8 +2,8 @@
 import { readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { inPod, program } from "../bed.ts";
-import { SlowS3 } from "../slow-s3.ts";
+import { inPod, program } from "./bed.ts";
+import { SlowS3 } from "./slow-s3.ts";
 
 const namespace = "production-kaa";
 const create = ["create", "-n", namespace, "--storage", "postgresql", "-o", "name"];

@@ -2,10 +2,10 @@
  *  published in spite of it must be whole; what fails must say what it did to the data; and doing it again must help. */
 import { setTimeout as pause } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
-import { bedEnvironment, inPod, kubectl, program, type Ran, resetBed, root, run } from "../bed.ts";
-import { freezeServer, killServer, untilReady, without } from "../containers.ts";
-import { credentialsOf, fillVault, natives, putLargeObject } from "../natives.ts";
-import { SlowS3 } from "../slow-s3.ts";
+import { bedEnvironment, inPod, kubectl, program, type Ran, resetBed, root, run } from "./bed.ts";
+import { freezeServer, killServer, untilReady, without } from "./containers.ts";
+import { credentialsOf, fillVault, natives, putLargeObject } from "./natives.ts";
+import { SlowS3 } from "./slow-s3.ts";
 
 const namespace = "production-kaa";
 const production = ["-n", namespace];
