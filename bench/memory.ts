@@ -1,7 +1,7 @@
 /** Peak memory of the built program, whole process, on the test bed: create into a store that takes 20 MB/s, and restore of
  *  what was made.
- *    node bench/memory.ts postgresql [GIGABYTES]   a database of text that hardly compresses; default 4.3, as stored
- *    node bench/memory.ts minio [OBJECTS]          one object of 5 GiB, and so many small ones; default 100000
+ *    npx node bench/memory.ts postgresql [GIGABYTES]   a database of text that hardly compresses; default 4.3, as stored
+ *    npx node bench/memory.ts minio [OBJECTS]          one object of 5 GiB, and so many small ones; default 100000
  *  A third argument names another namespace than production-kaa. Needs the bed up and the program built, and empties the
  *  storages of that namespace. */
 import { readFileSync } from "node:fs";
