@@ -11,7 +11,7 @@ const psql = (sql: string) => inPod(namespace, "postgresql", `psql -qX -d postgr
 let door: SlowS3;
 
 beforeAll(async () => {
-  // About 400 MB, of which a half is left when it is compressed.
+  // About 400 MB, of which pg_dump puts out a half.
   await psql("drop table if exists flood");
   await psql("create table flood as select n, md5(n::text) || md5((-n)::text) as t from generate_series(1, 6000000) n");
   door = await SlowS3.open();
@@ -51,7 +51,7 @@ test("a store that takes nothing holds the dump back in the pod, and memory does
         const before = await dumpedBytes();
         await sleep(10_000);
         expect(await dumpedBytes(), "the dump went on").toBe(before);
-        expect(before).toBeLessThan(380e6);
+        expect(before).toBeLessThan(150e6);
         expect(residentMebibytes(pid ?? 0, "VmHWM")).toBeLessThan(256);
       })().finally(() => {
         door.bytesPerSecond = Number.POSITIVE_INFINITY;

@@ -1,4 +1,4 @@
-/** A door to the bed's S3 server that lets through so many bytes a second, in either direction, as it is told. */
+/** A door to the bed's S3 server that lets through so many bytes a second, over all connections, as it is told. */
 import { type AddressInfo, connect, createServer, type Server, type Socket } from "node:net";
 import { Transform } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -9,6 +9,9 @@ const tickMs = 50;
 export class SlowS3 {
   /** Infinity: as fast as it goes. */
   bytesPerSecond = Number.POSITIVE_INFINITY;
+  /** Bytes that have been let through, or wait to be, and whose time is not over. */
+  #owedBytes = 0;
+  #paidAt = performance.now();
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
 
@@ -47,14 +50,19 @@ export class SlowS3 {
     await new Promise((resolve) => this.#server.close(resolve));
   }
 
+  #isPaid(): boolean {
+    const now = performance.now();
+    const seconds = (now - this.#paidAt) / 1000;
+    this.#paidAt = now;
+    const isOpen = this.bytesPerSecond === Number.POSITIVE_INFINITY;
+    this.#owedBytes = isOpen ? 0 : Math.max(0, this.#owedBytes - this.bytesPerSecond * seconds);
+    return this.#owedBytes <= (this.bytesPerSecond * tickMs) / 1000;
+  }
+
   #brake(): Transform {
     const wait = async (bytes: number) => {
-      for (let owed = bytes; owed > 0; ) {
-        const rate = this.bytesPerSecond;
-        if (rate === Number.POSITIVE_INFINITY) return;
-        await sleep(tickMs);
-        owed -= (rate * tickMs) / 1000;
-      }
+      this.#owedBytes += bytes;
+      while (!this.#isPaid()) await sleep(tickMs);
     };
     return new Transform({
       transform(chunk: Buffer, _encoding, done) {
