@@ -83,11 +83,9 @@ export async function backup(plan: BackupPlan, scope: Scope, store: Store): Prom
 }
 
 async function dumpLocked(plan: BackupPlan, scope: Scope, store: Store): Promise<BackupResult> {
-  let startedAt = new Date();
-  nameOfRun(startedAt);
+  let name = nameOfRun(new Date());
   const looked = await lookAround(plan, scope);
   for (let attempt = 1; ; attempt++) {
-    const name = nameOfRun(startedAt);
     const isLast = attempt === namesToTry;
     const result = await withLock(scope, `create ${name}`, async (locked, lock) => {
       await store.prepare(locked.signal);
@@ -99,8 +97,8 @@ async function dumpLocked(plan: BackupPlan, scope: Scope, store: Store): Promise
     });
     if (result !== undefined) return result;
     // An earlier run began in this very second, and has ended.
-    await pause(1000 - startedAt.getMilliseconds(), undefined, { signal: scope.signal });
-    startedAt = new Date();
+    await pause(1000 - (Date.now() % 1000), undefined, { signal: scope.signal });
+    name = nameOfRun(new Date());
   }
 }
 

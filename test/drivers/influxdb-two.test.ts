@@ -2,12 +2,11 @@
 import { createServer, type Server } from "node:http";
 import { type AddressInfo, connect } from "node:net";
 import { afterAll, describe, expect, test } from "vitest";
-import { collect } from "../../src/base/bytes.ts";
 import type { Cluster, Command } from "../../src/cluster/cluster.ts";
-import type { DumpOutput } from "../../src/drivers/driver.ts";
 import { dumpTwoScript, inspectTwoScript, restoreTwoScript } from "../../src/drivers/influxdb/scripts.ts";
 import driver from "../../src/drivers/influxdb.ts";
 import { tarEnd, tarHeader, tarPadding } from "../../src/drivers/tar.ts";
+import { collecting } from "../fakes/dump-output.ts";
 import { backupOf, contextOf, instanceOf, scriptCluster } from "../fakes/script-cluster.ts";
 
 const servers: Server[] = [];
@@ -82,17 +81,6 @@ async function started(changes: Partial<Influx> = {}, dumped: Buffer = whole) {
   const cluster = { ...scripts, connect: async () => connect(port, "127.0.0.1") } as Cluster;
   const context = contextOf(cluster, AbortSignal.timeout(20_000));
   return { influx, context, commands, instance: instanceOf("influxdb") };
-}
-
-function collecting() {
-  const stored = new Map<string, Buffer>();
-  const output: DumpOutput = {
-    async stream(name, { bytes, finish }) {
-      stored.set(name, await collect(bytes, 1 << 20));
-      await finish();
-    },
-  };
-  return { stored, output };
 }
 
 const facts = { buckets: ["kaa/data"], users: ["admin"] };

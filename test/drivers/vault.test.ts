@@ -5,9 +5,10 @@ import { connect } from "node:net";
 import { afterAll, describe, expect, test } from "vitest";
 import { type Bytes, collect } from "../../src/base/bytes.ts";
 import type { Cluster, Pod } from "../../src/cluster/cluster.ts";
-import type { Backup, Context, DumpOutput, Instance } from "../../src/drivers/driver.ts";
+import type { Backup, Context, Instance } from "../../src/drivers/driver.ts";
 import { requireWholeSnapshot } from "../../src/drivers/vault/snapshot.ts";
 import driver from "../../src/drivers/vault.ts";
+import { collecting } from "../fakes/dump-output.ts";
 import { raftMembers, raftSnapshot, startVault, type Vault } from "../fakes/vault.ts";
 
 const wholeMembers = raftMembers("s".repeat(100_000));
@@ -83,17 +84,6 @@ function backupOf(clusterId: string): Backup {
   const stream = { name: "raft.snap", encoding: "identity", plain: digest, stored: digest } as const;
   const facts = { clusterId, sealType: "shamir", threshold: 2 };
   return { serverVersion: "1.21.4", counts: {}, facts, streams: [{ ...stream, read: () => inPieces(whole) }] };
-}
-
-function collecting() {
-  const stored = new Map<string, Buffer>();
-  const output: DumpOutput = {
-    async stream(name, { bytes, finish }) {
-      stored.set(name, await collect(bytes, 1 << 20));
-      await finish();
-    },
-  };
-  return { stored, output };
 }
 
 describe("a Vault that cannot be backed up", () => {
