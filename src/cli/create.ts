@@ -6,7 +6,7 @@ import type { Retention } from "../retention.ts";
 import { findStorages, inspectAll, type Scope } from "../storages.ts";
 import type { Store } from "../stores/store.ts";
 import { type CommandSpec, defineCommand, type ParsedOf } from "./command.ts";
-import { clusterFlags, outputFlags, someStorages, storageFlags, storeFlags } from "./flags.ts";
+import { clusterFlags, outputFlags, podOutcomes, someStorages, storageFlags, storeFlags } from "./flags.ts";
 import { keepFlags, retentionIfGiven, summaryOfPruned, tellPruned } from "./keep.ts";
 import type { Session } from "./main.ts";
 import { clusterOf, scopeOf, storagesOf, storeOf } from "./options.ts";
@@ -49,21 +49,7 @@ Until a snapshot is whole it does not appear.`,
     ["create -n production-kaa --keep-last 14", "then remove what prune --keep-last 14 would"],
     ["create -n production-kaa --dry-run", "look at what would be dumped"],
   ],
-  outcomes: [
-    "attention",
-    "not-found",
-    "cluster",
-    "forbidden",
-    "storage-not-ready",
-    "storage-failed",
-    "stream-lost",
-    "busy",
-    "credentials",
-    "object-store",
-    "local-disk",
-    "deadline",
-    "leftovers",
-  ],
+  outcomes: ["attention", ...podOutcomes, "busy", "credentials", "object-store", "local-disk", "deadline", "leftovers"],
 } as const satisfies CommandSpec;
 
 type CreateFlags = Omit<ParsedOf<typeof spec>, keyof typeof keepFlags>;

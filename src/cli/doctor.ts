@@ -2,7 +2,7 @@
 import { outcomes } from "../base/errors.ts";
 import { type Check, diagnose, firstFailure } from "../doctor.ts";
 import { type CommandSpec, defineCommand, type ParsedOf } from "./command.ts";
-import { clusterFlags, outputFlags, someStorages, storageFlags, storeFlags } from "./flags.ts";
+import { clusterFlags, outputFlags, podOutcomes, someStorages, storageFlags, storeFlags } from "./flags.ts";
 import type { Session } from "./main.ts";
 import { clusterOf, scopeOf, storagesOf, storeOf } from "./options.ts";
 import { printerFor, type Shown } from "./output.ts";
@@ -22,18 +22,7 @@ rest is sick.`,
     [`doctor -n production-kaa --storage ${someStorages}`, "these must be there and ready"],
     ["doctor -n production-kaa -o name", "only the names of what has failed, for scripts"],
   ],
-  outcomes: [
-    "not-found",
-    "cluster",
-    "forbidden",
-    "storage-not-ready",
-    "storage-failed",
-    "stream-lost",
-    "credentials",
-    "object-store",
-    "local-disk",
-    "deadline",
-  ],
+  outcomes: [...podOutcomes, "credentials", "object-store", "local-disk", "deadline"],
 } as const satisfies CommandSpec;
 
 export const doctorCommand = defineCommand(spec, doctor);

@@ -75,3 +75,13 @@ export const someStorages = driverNames.slice(0, 2).join(",");
 export type ClusterFlags = Flags<typeof clusterFlags>;
 export type StoreFlags = Flags<typeof storeFlags>;
 export type StorageFlags = Flags<typeof storageFlags>;
+
+/** How a command may end that runs tools in pods. */
+export const podOutcomes = [
+  "not-found",
+  "cluster",
+  "forbidden",
+  "storage-not-ready",
+  "storage-failed",
+  "stream-lost",
+] as const;

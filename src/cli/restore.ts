@@ -9,7 +9,7 @@ import { summaryOf, taskName } from "../storages.ts";
 import type { Store } from "../stores/store.ts";
 import { type CommandSpec, defineCommand, type ParsedOf } from "./command.ts";
 import { confirmByTyping } from "./confirm.ts";
-import { clusterFlags, outputFlags, storageFlags, storeFlags } from "./flags.ts";
+import { clusterFlags, outputFlags, podOutcomes, storageFlags, storeFlags } from "./flags.ts";
 import type { Session } from "./main.ts";
 import { wantsColor } from "./open-reporter.ts";
 import { clusterOf, scopeOf, storagesOf, storeOf } from "./options.ts";
@@ -51,12 +51,7 @@ replaced; the target's own administrator passwords stay. Without --date, on a te
   outcomes: [
     "attention",
     "invalid-snapshot",
-    "not-found",
-    "cluster",
-    "forbidden",
-    "storage-not-ready",
-    "storage-failed",
-    "stream-lost",
+    ...podOutcomes,
     "busy",
     "credentials",
     "object-store",
