@@ -88,7 +88,7 @@ async function dumpLocked(plan: BackupPlan, scope: Scope, store: Store): Promise
   for (let attempt = 1; ; attempt++) {
     const isLast = attempt === namesToTry;
     const result = await withLock(scope, `create ${name}`, async (locked, lock) => {
-      await store.prepare(locked.signal);
+      if (attempt === 1) await store.prepare(locked.signal);
       if (lock.abandoned !== undefined) await discardUnfinished(lock.abandoned, locked, store);
       const earlier = await earlierSnapshots(store, locked);
       if (!isLast && earlier.some((each) => each.name === name)) return undefined;

@@ -3,7 +3,7 @@ import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
-import { expect, onTestFinished, test } from "vitest";
+import { expect, onTestFinished, test, vi } from "vitest";
 import { type BackupPlan, backup } from "../src/backup.ts";
 import { UserError } from "../src/base/errors.ts";
 import type { Cluster, Pod } from "../src/cluster/cluster.ts";
@@ -69,7 +69,7 @@ test("it waits until there is such a pod and it is ready", async () => {
   expect(outcome).toMatchObject({ failures: [] });
 });
 
-test("a run that begins in the second in which an earlier one began and ended takes the next one's name", async () => {
+test("a run that begins in the second in which an earlier one began and ended takes the next one's name, and asks the store once", async () => {
   const labelled = podNamed("db-0", labels);
   const scripted = scriptCluster(({ script }) =>
     script === scripts.inspectScript ? JSON.stringify(server) : "-- \n-- Dump completed on 2026-11-24\n",
@@ -85,7 +85,12 @@ test("a run that begins in the second in which an earlier one began and ended ta
   onTestFinished(() => rmSync(folder, { recursive: true }));
   await pause(1000 - (Date.now() % 1000)); // both within one second
   const names: string[] = [];
-  for (let run = 0; run < 2; run++) names.push((await backup(plan, scope, directoryStore(folder))).fileName);
+  for (let run = 0; run < 2; run++) {
+    const store = directoryStore(folder);
+    const prepare = vi.spyOn(store, "prepare");
+    names.push((await backup(plan, scope, store)).fileName);
+    expect(prepare).toHaveBeenCalledOnce();
+  }
   expect(readdirSync(folder).sort()).toEqual(names);
 });
 
