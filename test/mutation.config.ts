@@ -5,7 +5,7 @@ import { defineConfig } from "vitest/config";
 export default defineConfig({
   test: {
     include: ["test/snapshot/*.test.ts", "test/stores/*.test.ts"],
-    exclude: ["test/snapshot/memory.test.ts", "test/stores/sweep.test.ts"],
+    exclude: ["test/snapshot/memory.test.ts", "test/snapshot/by-hand.test.ts", "test/stores/sweep.test.ts"],
     testTimeout: 30_000,
   },
 });

@@ -1,7 +1,7 @@
 /** Manifests that anybody may have written, in files whose every hash is right: what is refused here is refused for what the
  *  manifest says. */
 import { isDeepStrictEqual } from "node:util";
-import { describe, expect, test, vi } from "vitest";
+import { beforeEach, describe, expect, test, vi } from "vitest";
 import { isOutcome } from "../../src/base/errors.ts";
 import { fileOrder } from "../../src/snapshot/layout.ts";
 import { openSnapshot, type Snapshot } from "../../src/snapshot/reader.ts";
@@ -12,9 +12,15 @@ import { smallSnapshot } from "./small.ts";
 
 vi.setConfig({ testTimeout: 60_000 }); // for machines that do much else
 
-const small = await smallSnapshot();
-const { manifest } = await openSnapshot(fileOf(small), never);
-const made: MadeFile = { ...small, manifest };
+let made: MadeFile;
+let manifest: Manifest;
+// Within a test, so that a mutation run sees which tests the code is for.
+beforeEach(async () => {
+  if (made !== undefined) return;
+  const small = await smallSnapshot();
+  ({ manifest } = await openSnapshot(fileOf(small), never));
+  made = { ...small, manifest };
+});
 
 async function openWith(changed: unknown): Promise<Snapshot> {
   return await openSnapshot(fileOf(await withManifest(made, changed)), never);
@@ -276,25 +282,29 @@ describe("a manifest is refused", () => {
     await expect(snapshot.verifyAll(never)).rejects.toThrow(/not the tar entry/);
   });
 
-  const text = JSON.stringify(manifest);
+  test.each<[string, (text: string) => Buffer, RegExp]>([
+    ["that is cut", (text) => Buffer.from(text.slice(0, -1)), /not acceptable JSON/],
+    ["that goes on", (text) => Buffer.from(`${text}{}`), /not acceptable JSON/],
+    ["in UTF-16", (text) => Buffer.from(text, "utf16le"), /not acceptable JSON/],
+    ["with a byte order mark", (text) => Buffer.from(`\ufeff${text}`), /not acceptable JSON/],
+    ["that says NaN", (text) => Buffer.from(text.replace(/"offset":0/, '"offset":NaN')), /not acceptable JSON/],
+    [
+      "that says Infinity by an exponent",
+      (text) => Buffer.from(text.replace(/"offset":0/, '"offset":1e999')),
+      /not a whole number/,
+    ],
+    ["that says minus zero", (text) => Buffer.from(text.replace(/"offset":0/, '"offset":-0')), /not a whole number/],
+  ])("%s", async (_, change, message) => {
+    expect(await refusal(change(JSON.stringify(manifest)))).toMatch(message);
+  });
+
   test.each<[string, Buffer, RegExp]>([
     ["that is empty", Buffer.alloc(0), /not acceptable JSON/],
-    ["that is cut", Buffer.from(text.slice(0, -1)), /not acceptable JSON/],
-    ["that goes on", Buffer.from(`${text}{}`), /not acceptable JSON/],
-    ["in UTF-16", Buffer.from(text, "utf16le"), /not acceptable JSON/],
-    ["with a byte order mark", Buffer.from(`\ufeff${text}`), /not acceptable JSON/],
     [
       "that is not UTF-8",
       Buffer.concat([Buffer.from('{"a":"'), Buffer.from([0xff]), Buffer.from('"}')]),
       /not acceptable JSON/,
     ],
-    ["that says NaN", Buffer.from(text.replace(/"offset":0/, '"offset":NaN')), /not acceptable JSON/],
-    [
-      "that says Infinity by an exponent",
-      Buffer.from(text.replace(/"offset":0/, '"offset":1e999')),
-      /not a whole number/,
-    ],
-    ["that says minus zero", Buffer.from(text.replace(/"offset":0/, '"offset":-0')), /not a whole number/],
     ["that is a list", Buffer.from("[]"), /manifest.json: not an object/],
     ["that is null", Buffer.from("null"), /manifest.json: not an object/],
     ["of nothing but a prototype", Buffer.from('{"__proto__":{"formatVersion":1}}'), /formatVersion: missing/],
