@@ -11,7 +11,7 @@ import { listSnapshots } from "./catalog.ts";
 import type { Instance } from "./drivers/driver.ts";
 import { findInstances, releaseOf } from "./drivers/find.ts";
 import type { DriverName } from "./drivers/registry.ts";
-import { earlierSnapshots, planTasks } from "./expectation.ts";
+import { earlierSnapshots, type LastDump, lastDumps, planTasks, type ShrunkDump, shrunkDumps } from "./expectation.ts";
 import { type PruneOutcome, pruneAfterBackup } from "./prune.ts";
 import type { Retention } from "./retention.ts";
 import { lastDate, parseSnapshotName, snapshotFileName, snapshotName } from "./snapshot/name.ts";
@@ -45,6 +45,8 @@ export interface BackupPlan {
   readonly retry: RetryPlan;
   /** What of the older snapshots is kept once a complete one is there; all when left out (docs/decisions/0015). */
   readonly retention?: Retention;
+  /** A dump with less than this part of the bytes of the one before is told, and then nothing is pruned; none when left out. */
+  readonly minSizeRatio?: number;
 }
 
 export interface BackupResult {
@@ -54,7 +56,9 @@ export interface BackupResult {
   readonly manifest: Manifest;
   /** Storages that are not in the snapshot; empty when it is complete. */
   readonly failures: readonly Failure[];
-  /** What became of older snapshots, when the plan has a retention and the snapshot is complete. */
+  /** Dumps that are in it, but much smaller than the ones before. */
+  readonly shrunk: readonly ShrunkDump[];
+  /** What became of older snapshots, when the plan has a retention, the snapshot is complete and nothing in it has shrunk. */
   readonly pruned?: PruneOutcome | UserError;
 }
 
@@ -92,8 +96,8 @@ async function dumpLocked(plan: BackupPlan, scope: Scope, store: Store): Promise
       if (lock.abandoned !== undefined) await discardUnfinished(lock.abandoned, locked, store);
       const earlier = await earlierSnapshots(store, locked);
       if (!isLast && earlier.some((each) => each.name === name)) return undefined;
-      const planned = await planTasks(looked, earlier, store, locked);
-      return await dumpAll({ plan, scope: locked, store, name, planned, confirmLock: lock.confirm }, looked);
+      const last = await lastDumps(earlier, store, locked);
+      return await dumpAll({ plan, scope: locked, store, name, last, confirmLock: lock.confirm }, looked);
     });
     if (result !== undefined) return result;
     // An earlier run began in this very second, and has ended.
@@ -102,14 +106,16 @@ async function dumpLocked(plan: BackupPlan, scope: Scope, store: Store): Promise
   }
 }
 
-async function dumpAll(run: Run, { ready, failures }: Looked): Promise<BackupResult> {
-  const { plan, scope, store, name, planned, confirmLock } = run;
-  scope.reporter.planned(planned);
+async function dumpAll(begun: Omit<Run, "planned">, looked: Looked): Promise<BackupResult> {
+  const { plan, scope, store, name, last, confirmLock } = begun;
+  const { ready, failures } = looked;
+  const run: Run = { ...begun, planned: planTasks(looked, last ?? new Map()) };
+  scope.reporter.planned(run.planned);
   for (const { storage, instance, error } of failures) scope.reporter.failed(`${storage}/${instance}`, error);
   const publishedNames = async () => new Set((await listSnapshots(store, scope.signal)).map((each) => each.name));
   const named = ready.map((each) => ({ ...each, context: { ...each.context, snapshotName: name, publishedNames } }));
   const result = await dumpUntilPublished(run, named, failures);
-  if (plan.retention === undefined || result.failures.length > 0) return result;
+  if (plan.retention === undefined || result.failures.length > 0 || result.shrunk.length > 0) return result;
   return { ...result, pruned: await pruneAfterBackup(plan.retention, { locked: scope, confirmLock }, store) };
 }
 
@@ -159,6 +165,8 @@ interface Run {
   readonly store: Store;
   readonly name: string;
   readonly planned: readonly PlannedTask[];
+  /** Undefined when the store does not tell. */
+  readonly last: ReadonlyMap<string, LastDump> | undefined;
   readonly confirmLock: () => Promise<void>;
 }
 
@@ -216,11 +224,33 @@ async function publish(run: Run, ready: readonly Inspected[], failures: readonly
       beforePublish,
     });
     if (manifest === undefined) throw new Error("the store took an archive without a manifest");
-    return { fileName, location: store.location, sizeBytes, manifest, failures };
+    return {
+      fileName,
+      location: store.location,
+      sizeBytes,
+      manifest,
+      failures,
+      shrunk: shrunkIn(manifest, run, ready),
+    };
   } catch (error) {
     await discardAll(run, ready);
     throw error;
   }
+}
+
+function shrunkIn(
+  { instances }: Manifest,
+  { plan, scope, last }: Run,
+  ready: readonly Inspected[],
+): readonly ShrunkDump[] {
+  if (plan.minSizeRatio === undefined) return [];
+  if (last === undefined) {
+    scope.reporter.warning("whether a dump has become much smaller is not known: the last snapshot does not tell");
+    return [];
+  }
+  // Of what goes into the bucket by itself the snapshot knows no size.
+  const apart = new Set(ready.filter(({ driver }) => !driver.canUseDirectory).map(({ driver }) => driver.storage));
+  return shrunkDumps({ instances: instances.filter(({ storage }) => !apart.has(storage)) }, last, plan.minSizeRatio);
 }
 
 const discardMs = 60_000;

@@ -11,7 +11,7 @@ import { keepFlags, retentionIfGiven, summaryOfPruned, tellPruned } from "./keep
 import type { Session } from "./main.ts";
 import { clusterOf, scopeOf, storagesOf, storeOf } from "./options.ts";
 import { type Print, printerFor, type Shown } from "./output.ts";
-import { metricsFlags, reportFlags, runReportOf } from "./report.ts";
+import { metricsFlags, reportFlags, runReportOf, shrunkText } from "./report.ts";
 import { shownFailure, shownStorages } from "./storages.ts";
 import { sizeText } from "./text.ts";
 
@@ -25,6 +25,10 @@ const flags = {
     describe: "Who compresses: the pod, or the client, which is this program (auto: the pod if it can)",
   },
   "compression-level": { type: "number", default: 3, describe: "zlib's level, 1 to 9, when this side compresses" },
+  "min-size-ratio": {
+    type: "number",
+    describe: "Exit with 3, and prune nothing, when a dump has less than this part of the last one's bytes: 0.5",
+  },
 } as const;
 
 const { "source-namespace": _source, ...whereFlags } = storeFlags; // what is created is of the namespace itself
@@ -74,6 +78,9 @@ export async function create(
   const { parallelism } = parsed;
   if (parallelism !== undefined && !(Number.isInteger(parallelism) && parallelism >= 1 && parallelism <= 7))
     throw new UserError("usage", "--parallelism is a number from 1 to 7");
+  const ratio = parsed["min-size-ratio"];
+  if (ratio !== undefined && !(ratio > 0 && ratio <= 1))
+    throw new UserError("usage", "--min-size-ratio is a number above 0, up to 1");
   const print = await printerFor(io, parsed.output);
   const chosen = await storagesOf(parsed, parsed.local === true, reporter);
   const cluster = await clusterOf(parsed, io, reporter);
@@ -92,17 +99,23 @@ export async function create(
       tool: session.tool,
       retry: defaultRetry,
       ...(options.retention !== undefined && { retention: options.retention }),
+      ...(ratio !== undefined && { minSizeRatio: ratio }),
     };
     const result = await backup(plan, scope, target);
     reporter.stop();
     print(shownBackup(result));
     for (const { storage, instance, error } of result.failures)
       reporter.warning(`not in the snapshot: ${storage}/${instance}: ${error.message}`);
+    for (const each of result.shrunk) reporter.warning(shrunkText(each));
     const { pruned } = result;
     if (pruned !== undefined) tellPruned(pruned, reporter);
-    else if (options.retention !== undefined) reporter.note("nothing was pruned, for the snapshot is partial");
+    else if (options.retention !== undefined)
+      reporter.note(
+        `nothing was pruned, for ${result.failures.length > 0 ? "the snapshot is partial" : "a dump has shrunk"}`,
+      );
     const isPruned = pruned === undefined || summaryOfPruned(pruned).problems.length === 0;
-    const isClean = result.failures.length === 0 && copyOutcome() === "none failed" && isPruned;
+    const isWhole = result.failures.length === 0 && result.shrunk.length === 0;
+    const isClean = isWhole && copyOutcome() === "none failed" && isPruned;
     const isTold = await report.published(result, isClean ? "ok" : "attention");
     return outcomes[isClean && isTold ? "ok" : "attention"].code;
   } catch (error) {
@@ -112,7 +125,8 @@ export async function create(
 }
 
 /** What was made. */
-export function shownBackup({ manifest, fileName, sizeBytes, failures, location, pruned }: BackupResult): Shown {
+export function shownBackup(result: BackupResult): Shown {
+  const { manifest, fileName, sizeBytes, failures, shrunk, location, pruned } = result;
   const { name, complete } = manifest;
   return {
     document: {
@@ -128,6 +142,9 @@ export function shownBackup({ manifest, fileName, sizeBytes, failures, location,
         warnings,
       })),
       failures: failures.map(shownFailure),
+      shrunk: shrunk.map(({ storage, instance, bytes, last }) => {
+        return { storage, instance, bytes, lastBytes: last.bytes, lastName: last.snapshotName };
+      }),
       ...(pruned !== undefined && { pruned: prunedOf(pruned) }),
     },
     names: [name],

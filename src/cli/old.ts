@@ -83,6 +83,7 @@ async function createOld(session: Session, parsed: OldFlags, command: OldCommand
       parallelism: undefined,
       compression: "auto",
       "compression-level": 3,
+      "min-size-ratio": undefined,
     },
     command.local ? {} : { copyDirectory: directoryOf(parsed, session.io) },
   );

@@ -6,6 +6,7 @@ import { messageOf, type Outcome, outcomes, UserError } from "../base/errors.ts"
 import type { Reporter } from "../base/reporter.ts";
 import type { Cluster } from "../cluster/cluster.ts";
 import type { EventTeller, Subject, TellEvent } from "../events.ts";
+import type { ShrunkDump } from "../expectation.ts";
 import type { RunRecord } from "../record.ts";
 import type { InstanceEntry } from "../snapshot/toc.ts";
 import { asUserError } from "../storages.ts";
@@ -156,7 +157,7 @@ export async function runReportOf(
   };
 
   return {
-    async published({ fileName, location, sizeBytes, manifest, failures, pruned }, outcome) {
+    async published({ fileName, location, sizeBytes, manifest, failures, shrunk, pruned }, outcome) {
       const isComplete = failures.length === 0;
       const endedAt = new Date();
       const took = durationText(endedAt.getTime() - startedAt.getTime());
@@ -164,6 +165,7 @@ export async function runReportOf(
       const missing = failures
         .map(({ storage, instance, error }) => `${storage}/${instance}: ${error.message}`)
         .join("; ");
+      const smaller = shrunk.map(shrunkText).join("; ");
       const pruning = pruned && summaryOfPruned(pruned);
       const isPruned = pruning === undefined || pruning.problems.length === 0;
       const run: RunRecord = {
@@ -174,12 +176,13 @@ export async function runReportOf(
         job,
         fileName,
         sizeBytes,
-        message: isPruned ? missing : pruning.text,
+        message: isPruned ? [missing, smaller].filter((each) => each !== "").join("; ") : pruning.text,
       };
       const event: TellEvent = isComplete
         ? { type: "Normal", reason: "BackupSucceeded", note: where }
         : { type: "Warning", reason: "BackupPartial", note: `${where} without ${missing}` };
       const events: TellEvent[] = [event];
+      if (smaller !== "") events.push({ type: "Warning", reason: "BackupShrunk", note: smaller });
       if (pruning !== undefined)
         events.push({
           type: isPruned ? "Normal" : "Warning",
@@ -203,6 +206,12 @@ export async function runReportOf(
       await tell(run, [{ type: "Warning", reason: "BackupFailed", note: failureText(io, thrown) }], []);
     },
   };
+}
+
+/** "postgresql/kaa-postgresql has only 1.2 MB, after 3.4 GB in 12-02-2021-15-28-37: …" */
+export function shrunkText({ storage, instance, bytes, last }: ShrunkDump): string {
+  const before = `after ${sizeText(last.bytes)} in ${last.snapshotName}`;
+  return `${storage}/${instance} has only ${sizeText(bytes)}, ${before}: is everything still there?`;
 }
 
 /** @throws UserError `usage` for what is no URL, or holds a password, which everybody would see in the process list. */

@@ -32,6 +32,12 @@ const whole = (name: string, from: number, to: number): Setting => ({
     return isFine ? value : refuse(name, `a number from ${from} to ${to}`);
   },
 });
+const part = (name: string): Setting => ({
+  read: (given) => {
+    const value = typeof given === "string" && /^\d*\.?\d+$/.test(given) ? Number(given) : given;
+    return typeof value === "number" && value > 0 && value <= 1 ? value : refuse(name, "a number above 0, up to 1");
+  },
+});
 const oneOf = (name: string, values: readonly string[]): Setting => ({
   read: (given) => (values.includes(String(given)) ? String(given) : refuse(name, `one of ${values.join(", ")}`)),
 });
@@ -71,6 +77,7 @@ export const settings: Readonly<Record<string, Setting>> = {
   parallelism: whole("parallelism", 1, 7),
   compression: oneOf("compression", ["auto", "pod", "client"]),
   "compression-level": whole("compression-level", 1, 9),
+  "min-size-ratio": part("min-size-ratio"),
   ...Object.fromEntries(Object.keys(driverFlags).map((name) => [name, text(name)])),
   "metrics-url": text("metrics-url"),
   output: text("output"),

@@ -49,6 +49,7 @@ describe.each([
   ["nothing for a text", "namespace:", 1, /namespace: expected one value/],
   ["a text for a number", "parallelism: x", 1, /parallelism: expected a number from 1 to 7/],
   ["a fraction", "parallelism: 1.5", 1, /parallelism/],
+  ["a percentage for a part", "min-size-ratio: 50", 1, /min-size-ratio: expected a number above 0/],
   ["a number out of range", "compression-level: 10", 1, /compression-level: expected a number from 1 to 9/],
   ["a choice that is none", "compression: zstd", 1, /compression: expected one of auto, pod, client/],
   ["no duration", "request-timeout: soon", 1, /request-timeout: "soon" is no duration/],

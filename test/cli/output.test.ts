@@ -55,6 +55,14 @@ const backup = {
     instances: [{ ...storage, counts: { databases: 3 }, warnings: [], facts: "not shown" }],
   },
   failures: [failure],
+  shrunk: [
+    {
+      storage: "mongodb",
+      instance: "kaa-mongodb",
+      bytes: 1200,
+      last: { snapshotName: "11-02-2021-15-28-37", bytes: 340_000 },
+    },
+  ],
 } as unknown as BackupResult;
 
 const inspection = { serverVersion: "16.4", estimatedBytes: 7_340_032, contents: ["app"], warnings: [] };

@@ -49,6 +49,7 @@ const made: BackupResult = {
   location: "s3://storage-backup--production-kaa",
   sizeBytes: 2048,
   failures: [],
+  shrunk: [],
   manifest: {
     instances: [
       {
@@ -119,6 +120,21 @@ test("pruning that worked is an Event of its own; pruning that failed is a warni
   expect(last).toMatchObject({ outcome: "attention", complete: true, message: note });
   expect(lastComplete).toEqual(last);
   expect(pushed.at(-1)?.body).toMatch(/^kaa_backup_last_success_timestamp_seconds /m);
+});
+
+test("a dump that has shrunk is an Event of its own, and the run needs a look", async () => {
+  const { session, cluster } = place();
+  const report = await runReportOf(session, cluster, all());
+  const last = { snapshotName: "22-11-2026-18-05-09", bytes: 5_000_000 };
+  const shrunk = [{ storage: "mariadb", instance: "kaa-mariadb", bytes: 1000, last }];
+  await report.published({ ...made, shrunk }, "attention");
+  const note = "mariadb/kaa-mariadb has only 1000 B, after 4.8 MiB in 22-11-2026-18-05-09: is everything still there?";
+  expect(events()).toMatchObject([
+    { type: "Normal", reason: "BackupSucceeded" },
+    { type: "Warning", reason: "BackupShrunk", note },
+  ]);
+  const runs = await readRuns({ cluster, namespace: "production-kaa" }, AbortSignal.timeout(1000));
+  expect(runs.last).toMatchObject({ outcome: "attention", complete: true, message: note });
 });
 
 test("a partial snapshot is a warning, and no success", async () => {

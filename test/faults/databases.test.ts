@@ -3,7 +3,8 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test as oneAfterAnother, vi } from "vitest";
-import { mariadbInspection } from "../fakes/mariadb.ts";
+import { mariadbDump, mariadbInspection } from "../fakes/mariadb.ts";
+import { refuse } from "../fakes/s3-server.ts";
 import { expectInvariants } from "./invariants.ts";
 import { Stage } from "./stage.ts";
 
@@ -125,6 +126,61 @@ describe("DB-10: Vault", () => {
     const ended = await (await stage.quickly(vault)).create();
     expect(ended.stderr).toContain("damaged or cut");
     await expectInvariants(stage, before, ended, { command: "create", outcome: "storage-failed" });
+  });
+});
+
+describe("DB-14: a dump is much smaller than the last one", () => {
+  async function createAgain(...flags: readonly string[]) {
+    const stage = await Stage.set({ pod: "function" });
+    for (let older = 0; older < 2; older++) await stage.snapshot();
+    if (stage.database === undefined) throw new Error("no database");
+    stage.database.databases = mariadbDump(100);
+    const before = await stage.state();
+    return { stage, before, ended: await stage.create(...flags) };
+  }
+
+  test("it is published and told, and older ones are not pruned for it", async () => {
+    const { stage, before, ended } = await createAgain("--min-size-ratio", "0.5", "--keep-last", "1");
+    await using _ = stage;
+    expect(ended.stderr).toMatch(/mariadb\/kaa-mariadb has only .* after .* in \d\d-.*: is everything still there\?/);
+    expect(ended.stderr).toContain("nothing was pruned, for a dump has shrunk");
+    await expectInvariants(stage, before, ended, { command: "create", outcome: "attention" });
+    const next = await stage.create("--min-size-ratio", "0.5");
+    expect(next.code, "it is compared with the smaller one").toBe(0);
+  });
+
+  test.each([
+    ["nobody asked", []],
+    ["not so much as was asked", ["--min-size-ratio", "0.001"]],
+  ])("%s: nothing is told", async (_title, flags) => {
+    const { stage, before, ended } = await createAgain(...flags);
+    await using _ = stage;
+    await expectInvariants(stage, before, ended, { command: "create", outcome: "ok" });
+  });
+
+  test("what the newest lacks is looked up in the newest complete one", async () => {
+    await using stage = await Stage.set({ pod: "function" });
+    await stage.snapshot();
+    if (stage.database === undefined) throw new Error("no database");
+    const whole = stage.database.databases;
+    stage.database.databases = "";
+    expect((await stage.create("--storage", "mariadb,vault")).code, "it is partial").toBe(3);
+    stage.database.databases = mariadbDump(100);
+    expect(whole.length).toBeGreaterThan(2 * stage.database.databases.length);
+    const before = await stage.state();
+    const ended = await stage.create("--min-size-ratio", "0.5");
+    expect(ended.stderr).toContain("mariadb/kaa-mariadb has only");
+    await expectInvariants(stage, before, ended, { command: "create", outcome: "attention" });
+  });
+
+  test("the last one does not tell: that is told", async () => {
+    await using stage = await Stage.set({ pod: "function" });
+    await stage.snapshot();
+    stage.s3.fault({ operation: "GetObject", times: Number.POSITIVE_INFINITY, action: refuse(403, "AccessDenied") });
+    const before = await stage.state();
+    const ended = await stage.create("--min-size-ratio", "0.5");
+    expect(ended.stderr).toContain("whether a dump has become much smaller is not known");
+    await expectInvariants(stage, before, ended, { command: "create", outcome: "ok" });
   });
 });
 

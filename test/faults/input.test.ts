@@ -37,6 +37,8 @@ describe("IN-01: what nobody understands ends at once, and asks nobody:", () => 
     [["create", "--compression-level", "0"], /--compression-level is a number from 1 to 9/],
     [["create", "--compression-level", "x"], /--compression-level/],
     [["create", "--parallelism", "99"], /--parallelism/],
+    [["create", "--min-size-ratio", "50"], /--min-size-ratio is a number above 0, up to 1/],
+    [["create", "--min-size-ratio", "half"], /--min-size-ratio/],
     [["create", "--storage", "nope"], /there is no storage "nope"/],
     [["create", "--storage", "mariadb", "--all"], /exclude each other/],
     [["create", "--local", "--bucket", "b"], /exclude each other/],
