@@ -882,10 +882,16 @@ test.each([
   ["no token", (text: string) => text.replace(/<NextC.*Token>/, "")],
   ["an empty token", (text: string) => text.replace(/<NextC.*Token>/, "<NextContinuationToken/>")],
   ["the same page under new tokens", (text: string) => text.replace(/<Key>.*?<\/Key>/, `<Key>${first}</Key>`)],
+  [
+    "empty pages under new tokens",
+    (_text: string, request: number) =>
+      `<ListBucketResult><IsTruncated>true</IsTruncated><NextContinuationToken>${request}</NextContinuationToken></ListBucketResult>`,
+  ],
 ])("a listing that always has more and gives %s is ended (S3-21)", async (_name, how) => {
   const under = await place({ server: { pageSize: 1 } });
   for (let day = 1; day <= 9; day++) under.server.bucket(bucket).plant(`0${day}-02-2021-15-28-37.tar.gz`, "data");
-  const spoil = change((given) => ({ ...given, body: how(String(given.body)) }));
+  let request = 0;
+  const spoil = change((given) => ({ ...given, body: how(String(given.body), request++) }));
   under.server.fault({ operation: "ListObjectsV2", times: forever, action: spoil });
   await expect(listed(under.store)).rejects.toMatchObject({ outcome: "object-store" });
 });
@@ -912,6 +918,12 @@ test.each([
   ["repeats one token", tokens("a"), /repeats its pages/],
   ["takes turns with two tokens", tokens("a", "b"), /repeats its pages/],
   ["repeats one page under new tokens", tokens(), /repeats its pages/],
+  [
+    "is empty under new tokens",
+    (request: number) =>
+      `<ListAllMyBucketsResult><Buckets/><ContinuationToken>${request}</ContinuationToken></ListAllMyBucketsResult>`,
+    /repeats its pages/,
+  ],
 ])("a listing of buckets that always %s is ended (S3-21)", async (_name, bodyOf, message) => {
   const under = await place();
   let request = 0;
