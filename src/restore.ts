@@ -291,8 +291,10 @@ function withProgress({ entry, target, backup }: Job, { reporter }: Scope): Back
 }
 
 function compare(task: string, entry: InstanceEntry, result: RestoreResult): readonly Difference[] {
+  if (result.counts === undefined) return [];
+  const counted = result.counts;
   return Object.entries(entry.counts).flatMap(([unit, expected]) => {
-    const actual = result.counts[unit];
+    const actual = counted[unit];
     return actual === expected ? [] : [{ task, unit, expected, actual }];
   });
 }

@@ -167,7 +167,8 @@ export function asUserError(error: unknown, outcome: Outcome = "internal"): User
 }
 
 /** "3 databases, 12 tables, 4500 rows" */
-export function summaryOf(counts: Readonly<Record<string, number>>): string {
+export function summaryOf(counts: Readonly<Record<string, number>> | undefined): string {
+  if (counts === undefined) return "not counted";
   return Object.entries(counts)
     .map(([unit, count]) => `${count} ${unit}`)
     .join(", ");

@@ -196,7 +196,7 @@ export function shownRestore(outcome: RestoreOutcome, from: { readonly dryRun: b
         estimatedMs,
         ...plan,
       })),
-      results,
+      results: results.map((each) => ({ ...each, counts: each.counts ?? {} })),
       differences,
       failures: failures.map(shownFailure),
     },

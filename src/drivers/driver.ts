@@ -116,8 +116,9 @@ export interface RestorePlan {
 }
 
 export interface RestoreResult {
-  /** The same counts as DumpResult, taken on the target after the restore. */
-  readonly counts: Readonly<Record<string, number>>;
+  /** The same counts as DumpResult, taken on the target after the restore. Undefined when that was not possible, which a
+   *  warning then says. */
+  readonly counts: Readonly<Record<string, number>> | undefined;
   readonly warnings: readonly string[];
 }
 

@@ -263,7 +263,7 @@ async function countAfter(instance: Instance, isForeign: boolean, context: Conte
     } catch (error) {
       if (!isOutcome(error, "credentials")) throw error;
       return {
-        counts: {},
+        counts: undefined,
         warnings: [...changed, "the token used for this restore works no longer: nothing was counted"],
       };
     }

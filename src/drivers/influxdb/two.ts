@@ -1,6 +1,6 @@
 /** InfluxDB 2.x: `influx backup`, which asks the server for its key-value store, its SQL store and every shard. Restoring with
  *  `--full` replaces all of them, and so tokens and passwords too. Written by InfluxData's documentation and source of the
- *  command (influx-cli 2.7); tested with a scripted server only. */
+ *  command (influx-cli 2.7); tried with influxd 2.7.11 by hand, tested with a scripted server. */
 import { UserError } from "../../base/errors.ts";
 import type { JsonValue } from "../../base/json.ts";
 import { dumpStream, feedStream, field, steadyCounts } from "../commands.ts";
@@ -84,7 +84,7 @@ async function restore(server: Found, backup: Backup, context: Context): Promise
     const warning =
       "restored, but nothing was counted: the tokens are the snapshot's now, and the target's own is none of them. " +
       "Put the source's token into the target's Secret, or make a new one in the pod: influxd recovery auth create-operator";
-    return { counts: {}, warnings: [warning] };
+    return { counts: undefined, warnings: [warning] };
   }
 }
 
