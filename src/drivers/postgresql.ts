@@ -40,6 +40,13 @@ const driver: Driver = {
 };
 export default driver;
 
+interface Database {
+  readonly name: string;
+  readonly bytes: number;
+  readonly connectable: boolean;
+  readonly template: boolean;
+}
+
 interface Server {
   readonly target: Target;
   readonly version: string;
@@ -47,9 +54,10 @@ interface Server {
   readonly tool: string;
   readonly appUser: string;
   readonly user: string;
-  readonly databases: readonly { readonly name: string; readonly bytes: number; readonly connectable: boolean }[];
+  readonly databases: readonly Database[];
   readonly roles: readonly string[];
   readonly tablespaces: readonly string[];
+  /** Those that a database may have. */
   readonly extensions: readonly string[];
   readonly prepared: number;
 }
@@ -59,6 +67,8 @@ interface Facts {
   readonly databases: readonly string[];
   readonly roles: readonly string[];
   readonly tablespaces: readonly string[];
+  /** Those that any of the databases has. Older snapshots do not tell. */
+  readonly extensions: readonly string[];
   readonly versionNumber: number;
 }
 
@@ -121,6 +131,7 @@ async function dump(instance: Instance, output: DumpOutput, context: Context): P
     }),
   );
   const databases: string[] = [];
+  const extensions = new Set<string>();
   const totals = { databases: 0, roles: server.roles.length, tables: 0, rows: 0, largeObjects: 0 };
   for (const { name, connectable } of server.databases) {
     if (!connectable || (name === "template1" && (await isPristine(server, name, context)))) continue;
@@ -136,6 +147,7 @@ async function dump(instance: Instance, output: DumpOutput, context: Context): P
       }),
     );
     databases.push(name);
+    for (const each of await extensionsOf(server, name, context)) extensions.add(each);
     add(totals, countsIn(/^kaa-counts (.*)$/m.exec(stderr)?.[1] ?? "", name));
     totals.databases += 1;
   }
@@ -144,7 +156,13 @@ async function dump(instance: Instance, output: DumpOutput, context: Context): P
     ...warningsOf(server),
     "each database is consistent in itself; they are dumped one after the other",
   ];
-  return { counts: totals, warnings, facts: { databases, roles, tablespaces, versionNumber } };
+  const facts: JsonValue = { databases, roles, tablespaces, extensions: [...extensions].sort(), versionNumber };
+  return { counts: totals, warnings, facts };
+}
+
+async function extensionsOf(server: Server, database: string, context: Context): Promise<readonly string[]> {
+  const command = { script: scripts.extensionsScript, args: [conninfo(database)], secrets: secrets(context) };
+  return (await inPod(() => runForJson(context, server.target, command))) as string[]; // made by our SQL
 }
 
 async function isPristine(server: Server, database: string, context: Context): Promise<boolean> {
@@ -162,6 +180,7 @@ async function plan(instance: Instance, backup: Backup, context: Context): Promi
   const kept = new Set([server.user, server.appUser]);
   const gone = server.roles.filter((each) => !facts.roles.includes(each) && !kept.has(each));
   const missing = facts.tablespaces.filter((each) => !server.tablespaces.includes(each));
+  const unknown = facts.extensions.filter((each) => !server.extensions.includes(each));
   const major = (versionNumber: number) => Math.floor(versionNumber / 10_000);
   return {
     drops: [
@@ -184,6 +203,7 @@ async function plan(instance: Instance, backup: Backup, context: Context): Promi
         ? [`the snapshot is of version ${backup.serverVersion}, newer than the target's ${server.version}`]
         : []),
       ...missing.map((each) => `tablespace "${each}" does not exist on the target`),
+      ...unknown.map((each) => `extension "${each}" is not installed on the target's server`),
     ],
   };
 }
@@ -207,11 +227,11 @@ async function restore(instance: Instance, backup: Backup, context: Context): Pr
     for (const { name } of server.databases) {
       if (facts.databases.includes(name)) continue;
       if (name === "template1") continue; // as every server has it
-      await run(scripts.dropScript, [conninfo(maintenanceFor(name)), dropSql(name, server)]);
+      await run(scripts.dropScript, [conninfo(maintenanceFor(name)), ...dropStatements(name, server)]);
     }
     for (const name of facts.databases) {
       const from = conninfo(maintenanceFor(name));
-      await run(scripts.dropScript, [from, dropSql(name, server)]);
+      await run(scripts.dropScript, [from, ...dropStatements(name, server)]);
       await feed(streamNamed(backup, `databases/${pathPart(name)}.dump`), scripts.restoreScript, [from]);
       add(totals, countsIn(await run(scripts.countScript, [conninfo(name)]), name));
       totals.databases += 1;
@@ -245,15 +265,19 @@ function maintenanceFor(database: string): string {
   return database === "postgres" ? "template1" : "postgres";
 }
 
-function dropSql(database: string, server: Server): string {
+/** Drops a database, with all who are connected. */
+function dropStatements(database: string, { databases, versionNumber }: Server): readonly string[] {
   const name = `"${database.replaceAll('"', '""')}"`;
   const literal = `'${database.replaceAll("'", "''")}'`;
-  if (server.versionNumber >= 130_000) {
-    const unmark =
-      database === "template1" ? `UPDATE pg_database SET datistemplate = false WHERE datname = ${literal};` : "";
-    return `${unmark} DROP DATABASE IF EXISTS ${name} WITH (FORCE)`.trim();
-  }
-  return `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = ${literal}; DROP DATABASE IF EXISTS ${name}`;
+  const isTemplate = databases.some((each) => each.name === database && each.template);
+  const unmark = isTemplate ? [`ALTER DATABASE ${name} WITH IS_TEMPLATE false`] : [];
+  return versionNumber >= 130_000
+    ? [...unmark, `DROP DATABASE IF EXISTS ${name} WITH (FORCE)`]
+    : [
+        ...unmark,
+        `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = ${literal}`,
+        `DROP DATABASE IF EXISTS ${name}`,
+      ];
 }
 
 /** A database as a connection string: a bare name with "=" or "postgres://" in it would be read as one itself. */
@@ -291,7 +315,13 @@ function readFacts(facts: JsonValue): Facts {
   const versionNumber = Number(record["versionNumber"]);
   if (!Number.isInteger(versionNumber))
     throw new UserError("invalid-snapshot", "postgresql's version in the manifest is no number");
-  return { databases: names("databases"), roles: names("roles"), tablespaces: names("tablespaces"), versionNumber };
+  return {
+    databases: names("databases"),
+    roles: names("roles"),
+    tablespaces: names("tablespaces"),
+    extensions: record["extensions"] === undefined ? [] : names("extensions"),
+    versionNumber,
+  };
 }
 
 function countsIn(text: string, database: string): Record<string, number> {

@@ -60,3 +60,41 @@ test("when they cannot be let in, that is told beside the failure", async () => 
   const effect = expect.stringContaining("roles may not log in until the restore is repeated (connection lost)");
   expect(error).toMatchObject({ outcome: "storage-failed", effect });
 });
+
+test.each([
+  [
+    120_011,
+    [
+      "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'it''s'",
+      'DROP DATABASE IF EXISTS "it\'s"',
+    ],
+  ],
+  [150_004, ['DROP DATABASE IF EXISTS "it\'s" WITH (FORCE)']],
+])("server %i: a template is unmarked and dropped, each statement by itself", async (versionNumber, dropping) => {
+  const ran: (readonly string[])[] = [];
+  const cluster = scriptCluster(({ script, args = [] }) => {
+    if (script === scripts.dropScript) ran.push(args);
+    const databases = [{ name: "it's", bytes: 1, connectable: true, template: true }];
+    return script === scripts.inspectScript ? JSON.stringify({ ...server, versionNumber, databases }) : "";
+  });
+  await postgresql.restore(instanceOf("postgresql"), backup, contextOf(cluster, new AbortController().signal));
+  expect(ran).toEqual([["dbname='postgres'", 'ALTER DATABASE "it\'s" WITH IS_TEMPLATE false', ...dropping]]);
+});
+
+test.each([
+  [["plpgsql", "timescaledb"], ['extension "timescaledb" is not installed on the target\'s server']],
+  [["plpgsql"], []],
+  [undefined, []], // older snapshots do not tell
+])("a snapshot with the extensions %j is compared with those of the target's server", async (extensions, obstacles) => {
+  const facts = {
+    databases: [],
+    roles: [],
+    tablespaces: [],
+    versionNumber: 150_004,
+    ...(extensions && { extensions }),
+  };
+  const cluster = scriptCluster(() => JSON.stringify({ ...server, extensions: ["plpgsql", "hstore"] }));
+  const context = contextOf(cluster, new AbortController().signal);
+  const plan = await postgresql.plan(instanceOf("postgresql"), backupOf(facts, { "roles.json": "[]" }), context);
+  expect(plan.obstacles).toEqual(obstacles);
+});

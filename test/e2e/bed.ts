@@ -130,7 +130,8 @@ export async function damage(namespace: string): Promise<void> {
     "postgresql",
     `psql -qX -v ON_ERROR_STOP=1 -d postgres -c 'drop database "postgres://x=y"' -c 'create database later' -c 'create role later login superuser' \\
       -c 'drop database "--leading $(dash)"' -c 'alter role readers createdb' -c 'create table also_later (a int)'
-    psql -qX -v ON_ERROR_STOP=1 -d appdb -c 'delete from app.things where id > 10' -c 'create table app.later (a int)' -c 'drop extension hstore cascade' -c 'alter role readers set work_mem = 100'`,
+    psql -qX -v ON_ERROR_STOP=1 -d appdb -c 'delete from app.things where id > 10' -c 'create table app.later (a int)' -c 'drop extension hstore cascade' -c 'alter role readers set work_mem = 100'
+    psql -qX -v ON_ERROR_STOP=1 -d template1 -c 'drop table site_defaults' -c 'create table later (a int)'`,
   );
   await inPod(
     namespace,

@@ -80,6 +80,11 @@ sql -d "$1" -c "select not exists (select from pg_class where oid >= 16384 and r
   and not exists (select from pg_type where oid >= 16384) and not exists (select from pg_extension where extname <> 'plpgsql')"
 `;
 
+/** $1 the conninfo of a database. A JSON list of what it needs on the server it is restored to. */
+export const extensionsScript = `${prelude}
+sql -d "$1" -c "select coalesce(json_agg(extname order by extname), '[]') from pg_extension"
+`;
+
 const countFunction = `
 create function pg_temp.kaa_counts() returns text language plpgsql as $kaa$
 declare t record; n bigint; total bigint := 0; tables bigint := 0;
@@ -193,9 +198,12 @@ SQL
 )"
 `;
 
-/** $1 the SQL that drops a database (with all who are connected). */
+/** $1 the conninfo to begin from, then the statements that drop a database. Each is sent by itself: several in one string are one
+ *  transaction, in which no database can be dropped. */
 export const dropScript = `${prelude}
-exec psql -XAtqw -v ON_ERROR_STOP=1 -d "$1" -c "$2"
+database=$1; shift
+for each; do shift; set -- "$@" -c "$each"; done
+exec psql -XAtqw -v ON_ERROR_STOP=1 -d "$database" "$@"
 `;
 
 /** Stdin: a custom-format dump; $1 the conninfo to begin from. The database must not exist. */

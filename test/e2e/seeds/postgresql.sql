@@ -52,3 +52,9 @@ COMMENT ON COLUMN app.things.raw IS E'binary\nwith a line break';
 \connect "odd 'name\"""
 CREATE TABLE "select" ("from" int);
 INSERT INTO "select" SELECT generate_series(1, 10);
+\connect postgres
+CREATE DATABASE stencil IS_TEMPLATE true;
+\connect template1
+CREATE EXTENSION pgcrypto;
+CREATE TABLE site_defaults (name text PRIMARY KEY, value text);
+INSERT INTO site_defaults VALUES ('of every new database', '✓');
