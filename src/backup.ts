@@ -11,7 +11,15 @@ import { listSnapshots } from "./catalog.ts";
 import type { Instance } from "./drivers/driver.ts";
 import { findInstances, releaseOf } from "./drivers/find.ts";
 import type { DriverName } from "./drivers/registry.ts";
-import { earlierSnapshots, type LastDump, lastDumps, planTasks, type ShrunkDump, shrunkDumps } from "./expectation.ts";
+import {
+  earlierSnapshots,
+  goneDumps,
+  type LastDumps,
+  lastDumps,
+  planTasks,
+  type ShrunkDump,
+  shrunkDumps,
+} from "./expectation.ts";
 import { type PruneOutcome, pruneAfterBackup } from "./prune.ts";
 import type { Retention } from "./retention.ts";
 import { lastDate, parseSnapshotName, snapshotFileName, snapshotName } from "./snapshot/name.ts";
@@ -56,7 +64,7 @@ export interface BackupResult {
   readonly manifest: Manifest;
   /** Storages that are not in the snapshot; empty when it is complete. */
   readonly failures: readonly Failure[];
-  /** Dumps that are in it, but much smaller than the ones before. */
+  /** Dumps that are much smaller than the ones before, and storages that there are no more. */
   readonly shrunk: readonly ShrunkDump[];
   /** What became of older snapshots, when the plan has a retention, the snapshot is complete and nothing in it has shrunk. */
   readonly pruned?: PruneOutcome | UserError;
@@ -95,8 +103,9 @@ async function dumpLocked(plan: BackupPlan, scope: Scope, store: Store): Promise
       if (attempt === 1) await store.prepare(locked.signal);
       if (lock.abandoned !== undefined) await discardUnfinished(lock.abandoned, locked, store);
       const earlier = await earlierSnapshots(store, locked);
-      if (!isLast && earlier.some((each) => each.name === name)) return undefined;
-      const last = await lastDumps(earlier, store, locked);
+      if (!isLast && earlier?.some((each) => each.name === name)) return undefined;
+      const instances = looked.ready.map((each) => each.instance);
+      const last = await lastDumps(earlier, instances, store, locked);
       return await dumpAll({ plan, scope: locked, store, name, last, confirmLock: lock.confirm }, looked);
     });
     if (result !== undefined) return result;
@@ -109,13 +118,15 @@ async function dumpLocked(plan: BackupPlan, scope: Scope, store: Store): Promise
 async function dumpAll(begun: Omit<Run, "planned">, looked: Looked): Promise<BackupResult> {
   const { plan, scope, store, name, last, confirmLock } = begun;
   const { ready, failures } = looked;
-  const run: Run = { ...begun, planned: planTasks(looked, last ?? new Map()) };
+  const run: Run = { ...begun, planned: planTasks(looked, last) };
   scope.reporter.planned(run.planned);
   for (const { storage, instance, error } of failures) scope.reporter.failed(`${storage}/${instance}`, error);
   const publishedNames = async () => new Set((await listSnapshots(store, scope.signal)).map((each) => each.name));
   const named = ready.map((each) => ({ ...each, context: { ...each.context, snapshotName: name, publishedNames } }));
   const result = await dumpUntilPublished(run, named, failures);
-  if (plan.retention === undefined || result.failures.length > 0 || result.shrunk.length > 0) return result;
+  const isWhole = result.failures.length === 0 && result.shrunk.length === 0;
+  const mayHaveShrunk = plan.minSizeRatio !== undefined && !last.isSure;
+  if (plan.retention === undefined || !isWhole || mayHaveShrunk) return result;
   return { ...result, pruned: await pruneAfterBackup(plan.retention, { locked: scope, confirmLock }, store) };
 }
 
@@ -156,7 +167,32 @@ async function lookAround(plan: BackupPlan, scope: Scope): Promise<Looked> {
       hints: ["is it the right namespace and context?"],
     });
   }
-  return await inspectAll(scope, found);
+  return await inspectPatiently(plan, scope, await inspectAll(scope, found));
+}
+
+/** Looks again at what failed for a reason that may pass: an election, a pod that is being replaced. */
+async function inspectPatiently({ storages, retry }: BackupPlan, scope: Scope, first: Looked): Promise<Looked> {
+  let looked = first;
+  for (let attempt = 1; attempt < retry.attempts && looked.failures.some(({ error }) => mayPass(error)); attempt++) {
+    await pause(retry.pauseMs * attempt, undefined, { signal: scope.signal });
+    const passing = new Set(looked.failures.filter(({ error }) => mayPass(error)).map(taskOf));
+    const found = (await findStorages(scope, storages)).map((each) => ({
+      ...each,
+      instances: each.instances.filter((instance) => passing.has(taskName(instance))),
+    }));
+    const again = await inspectAll(scope, found);
+    const seen = new Set([...again.ready.map(({ instance }) => taskName(instance)), ...again.failures.map(taskOf)]);
+    const rest = looked.failures.filter((each) => !seen.has(taskOf(each)));
+    looked = { ready: [...looked.ready, ...again.ready], failures: [...rest, ...again.failures] };
+  }
+  return looked;
+}
+
+const taskOf = ({ storage, instance }: Failure) => taskName({ storage, name: instance });
+
+/** Whether trying again may help. */
+function mayPass(error: UserError): boolean {
+  return isOutcome(error, "stream-lost", "storage-failed", "storage-not-ready", "cluster");
 }
 
 interface Run {
@@ -165,8 +201,7 @@ interface Run {
   readonly store: Store;
   readonly name: string;
   readonly planned: readonly PlannedTask[];
-  /** Undefined when the store does not tell. */
-  readonly last: ReadonlyMap<string, LastDump> | undefined;
+  readonly last: LastDumps;
   readonly confirmLock: () => Promise<void>;
 }
 
@@ -238,19 +273,22 @@ async function publish(run: Run, ready: readonly Inspected[], failures: readonly
   }
 }
 
+/** What is much smaller than before, when the plan asks, or there no more, when all storages were asked for. */
 function shrunkIn(
   { instances }: Manifest,
-  { plan, scope, last }: Run,
+  { plan, scope, last, planned }: Run,
   ready: readonly Inspected[],
 ): readonly ShrunkDump[] {
-  if (plan.minSizeRatio === undefined) return [];
-  if (last === undefined) {
-    scope.reporter.warning("whether a dump has become much smaller is not known: the last snapshot does not tell");
-    return [];
-  }
+  const gone = plan.named || scope.releasePrefix !== "" ? [] : goneDumps(planned, last, plan.storages);
+  if (plan.minSizeRatio === undefined) return gone;
+  if (!last.isSure)
+    scope.reporter.warning("whether a dump has become much smaller is not known: the last snapshots do not tell");
   // Of what goes into the bucket by itself the snapshot knows no size.
-  const apart = new Set(ready.filter(({ driver }) => !driver.canUseDirectory).map(({ driver }) => driver.storage));
-  return shrunkDumps({ instances: instances.filter(({ storage }) => !apart.has(storage)) }, last, plan.minSizeRatio);
+  const apart = new Set<string>(
+    ready.filter(({ driver }) => !driver.canUseDirectory).map(({ driver }) => driver.storage),
+  );
+  const compared = instances.filter(({ storage }) => !apart.has(storage));
+  return [...gone, ...shrunkDumps({ instances: compared }, last, plan.minSizeRatio)];
 }
 
 const discardMs = 60_000;
@@ -327,8 +365,7 @@ function dumpOf(inspected: Inspected, scope: Scope, retry: RetryPlan): Dump {
         } catch (error) {
           signal.throwIfAborted();
           const failure = asUserError(error);
-          const mayHelp = isOutcome(failure, "stream-lost", "storage-failed", "storage-not-ready", "cluster");
-          if (!mayHelp || attempt === retry.attempts) throw new DumpFailed(inspected, failure);
+          if (!mayPass(failure) || attempt === retry.attempts) throw new DumpFailed(inspected, failure);
           scope.reporter.warning(`${task}: attempt ${attempt} failed: ${failure.message}`);
           await pause(retry.pauseMs, undefined, { signal });
           output.restart();

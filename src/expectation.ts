@@ -3,6 +3,7 @@
 import { messageOf } from "./base/errors.ts";
 import type { PlannedTask } from "./base/reporter.ts";
 import { type CatalogEntry, describeSnapshots, listSnapshots } from "./catalog.ts";
+import type { Instance } from "./drivers/driver.ts";
 import type { Manifest } from "./snapshot/toc.ts";
 import { type Failure, type Inspected, type Scope, storedBytes, taskName } from "./storages.ts";
 import type { Store } from "./stores/store.ts";
@@ -10,62 +11,99 @@ import type { Store } from "./stores/store.ts";
 /** An estimate is not worth waiting for longer than this. */
 const patienceMs = 5000;
 
-/** The snapshots there are, newest first; none when the store does not tell: whatever is wrong with the earlier ones must
+/** More snapshots than this are not read for it. */
+const mostRead = 20;
+
+/** The snapshots there are, newest first; undefined when the store does not tell: whatever is wrong with the earlier ones must
  *  not keep the next one from being made. */
-export async function earlierSnapshots(store: Store, scope: Scope): Promise<readonly CatalogEntry[]> {
-  return (await inTime(scope, (signal) => listSnapshots(store, signal))) ?? [];
+export async function earlierSnapshots(store: Store, scope: Scope): Promise<readonly CatalogEntry[] | undefined> {
+  return await inTime(scope, (signal) => listSnapshots(store, signal));
 }
 
 /** What a dump was like in the newest snapshot that holds one. */
 export interface LastDump {
   readonly snapshotName: string;
+  readonly storage: string;
+  readonly instance: string;
   /** After the pod's encoding, before this side's compression. */
   readonly bytes: number;
 }
 
-/** @param earlier newest first. When the newest is partial, what it lacks is looked up in the newest complete one.
- *  @returns by task; empty when there is no snapshot of this namespace; undefined when the store does not tell in time. */
+export interface LastDumps {
+  /** By task. */
+  readonly dumps: ReadonlyMap<string, LastDump>;
+  /** What the newest complete snapshot holds; empty when there is none. */
+  readonly complete: readonly LastDump[];
+  /** False when not all could be read that may hold one. */
+  readonly isSure: boolean;
+}
+
+/** Looks the instances up in the snapshots of this namespace: others may lie in the same bucket, and one may hold only some of
+ *  the storages.
+ *  @param earlier newest first. */
 export async function lastDumps(
-  earlier: readonly CatalogEntry[],
+  earlier: readonly CatalogEntry[] | undefined,
+  instances: readonly Instance[],
   store: Store,
   scope: Scope,
-): Promise<ReadonlyMap<string, LastDump> | undefined> {
-  const newest = earlier.slice(0, 1);
-  const complete = newest.every((each) => each.partial) ? earlier.filter((each) => !each.partial).slice(0, 1) : [];
-  return await inTime(scope, async (signal) => {
-    const last = new Map<string, LastDump>();
-    for (const described of await describeSnapshots(store, [...complete, ...newest], signal)) {
-      if (described.problem !== undefined) throw described.problem;
-      if (described.manifest.namespace !== scope.namespace) continue;
-      scope.reporter.detail(`expecting dumps as large as in ${described.fileName}`);
-      for (const entry of described.manifest.instances) {
-        const task = taskName({ ...entry, name: entry.instance });
-        last.set(task, { snapshotName: described.name, bytes: storedBytes(entry) });
+): Promise<LastDumps> {
+  const dumps = new Map<string, LastDump>();
+  let complete: readonly LastDump[] | undefined;
+  let isSure = earlier !== undefined;
+  const isFound = () => complete !== undefined && instances.every((each) => dumps.has(taskName(each)));
+  const look = async (signal: AbortSignal) => {
+    for (const entry of earlier?.slice(0, mostRead) ?? []) {
+      if (isFound()) break;
+      const [described] = await describeSnapshots(store, [entry], signal);
+      if (described === undefined || described.problem !== undefined) {
+        isSure = false;
+        continue;
       }
+      const { manifest } = described;
+      if (manifest.namespace !== scope.namespace) continue;
+      scope.reporter.detail(`expecting dumps as large as in ${described.fileName}`);
+      const found = manifest.instances.map((each) => ({
+        ...named(each),
+        snapshotName: manifest.name,
+        bytes: storedBytes(each),
+      }));
+      for (const each of found) {
+        const task = taskName({ storage: each.storage, name: each.instance });
+        if (!dumps.has(task)) dumps.set(task, each);
+      }
+      if (manifest.complete) complete ??= found;
     }
-    return last;
-  });
+    return true;
+  };
+  const hasLooked = await inTime(scope, look);
+  return { dumps, complete: complete ?? [], isSure: (isSure && hasLooked === true) || isFound() };
 }
+
+const named = ({ storage, instance }: { readonly storage: string; readonly instance: string }) => ({
+  storage,
+  instance,
+});
 
 /** Every instance, also those that cannot be dumped, with the bytes to expect. */
 export function planTasks(
   { ready, failures }: { readonly ready: readonly Inspected[]; readonly failures: readonly Failure[] },
-  last: ReadonlyMap<string, LastDump>,
+  last: LastDumps,
 ): readonly PlannedTask[] {
   const failed = failures.map(({ storage, instance }) => ({ task: taskName({ storage, name: instance }) }));
   const tasks = ready.map(({ driver, instance, inspection }) => {
     const task = taskName(instance);
     // Data that go into the bucket by themselves do not count in the last snapshot's streams.
-    const lastBytes = driver.canUseDirectory ? last.get(task)?.bytes : undefined;
+    const lastBytes = driver.canUseDirectory ? last.dumps.get(task)?.bytes : undefined;
     return { task, expectedBytes: lastBytes ?? inspection.estimatedBytes };
   });
   return [...tasks, ...failed].sort((a, b) => (a.task < b.task ? -1 : 1));
 }
 
-/** A dump that is much smaller than the one before it: data may have gone unnoticed. */
+/** A dump that is much smaller than the one before it, or a storage that there is no more: data may have gone unnoticed. */
 export interface ShrunkDump {
   readonly storage: string;
   readonly instance: string;
+  /** 0: it is there no more. */
   readonly bytes: number;
   readonly last: LastDump;
 }
@@ -73,15 +111,26 @@ export interface ShrunkDump {
 /** The dumps that have less than `ratio` times the bytes of the ones before. */
 export function shrunkDumps(
   { instances }: Pick<Manifest, "instances">,
-  last: ReadonlyMap<string, LastDump>,
+  { dumps }: LastDumps,
   ratio: number,
 ): readonly ShrunkDump[] {
   return instances.flatMap((entry) => {
-    const { storage, instance } = entry;
-    const before = last.get(taskName({ storage, name: instance }));
+    const last = dumps.get(taskName({ ...entry, name: entry.instance }));
     const bytes = storedBytes(entry);
-    return before === undefined || bytes >= before.bytes * ratio ? [] : [{ storage, instance, bytes, last: before }];
+    return last === undefined || bytes >= last.bytes * ratio ? [] : [{ ...named(entry), bytes, last }];
   });
+}
+
+/** What the newest complete snapshot holds and nothing here is any more, of these storages. */
+export function goneDumps(
+  tasks: readonly PlannedTask[],
+  { complete }: LastDumps,
+  storages: readonly string[],
+): readonly ShrunkDump[] {
+  const there = new Set(tasks.map((each) => each.task));
+  return complete
+    .filter(({ storage, instance }) => storages.includes(storage) && !there.has(taskName({ storage, name: instance })))
+    .map((last) => ({ ...named(last), bytes: 0, last }));
 }
 
 async function inTime<T>(scope: Scope, look: (signal: AbortSignal) => Promise<T>): Promise<T | undefined> {

@@ -8,6 +8,7 @@ import { type DriverName, driverNames, isDriverName } from "./drivers/registry.t
 import type { Snapshot } from "./snapshot/reader.ts";
 import type { InstanceEntry, Manifest } from "./snapshot/toc.ts";
 import {
+  answered,
   asUserError,
   contextFor,
   type Failure,
@@ -208,7 +209,8 @@ async function makePreview(
 ): Promise<RestorePreview> {
   const instances = await Promise.all(
     jobs.map(async ({ entry, driver, target, context, backup }) => {
-      const plan = await driver.plan(target, backup, context).catch((error: unknown) => {
+      const ask = (signal: AbortSignal) => driver.plan(target, backup, { ...context, signal });
+      const plan = await answered(scope.signal, ask).catch((error: unknown) => {
         throw asUserError(error).in(taskName(target));
       });
       const estimatedMs = Math.max(0, Date.parse(entry.finishedAt) - Date.parse(entry.startedAt));

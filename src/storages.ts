@@ -123,6 +123,26 @@ export interface Failure {
   readonly error: UserError;
 }
 
+/** A server that has not answered for so long hangs, though its kernel takes connections: others must not wait for it. */
+const answerMs = 30 * 60_000;
+
+/** Asks a server something, within bounds.
+ *  @throws UserError `storage-not-ready` when that takes longer than half an hour; the signal's reason; what `ask` throws. */
+export async function answered<T>(
+  signal: AbortSignal,
+  ask: (signal: AbortSignal) => Promise<T>,
+  limitMs = answerMs,
+): Promise<T> {
+  const limit = AbortSignal.timeout(limitMs);
+  try {
+    return await ask(AbortSignal.any([signal, limit]));
+  } catch (error) {
+    signal.throwIfAborted();
+    if (!limit.aborted) throw error;
+    throw new UserError("storage-not-ready", `no answer for ${Math.round(limitMs / 1000)} s`, { cause: error });
+  }
+}
+
 /** Looks at every instance; those that could not be dumped come as failures. Stops only when the signal fires. */
 export async function inspectAll(
   scope: Scope,
@@ -135,7 +155,8 @@ export async function inspectAll(
     pairs.map(async ({ driver, instance }) => {
       const context = contextFor(scope, driver, instance);
       try {
-        ready.push({ driver, instance, context, inspection: await driver.inspect(instance, context) });
+        const inspection = await answered(scope.signal, (signal) => driver.inspect(instance, { ...context, signal }));
+        ready.push({ driver, instance, context, inspection });
       } catch (error) {
         scope.signal.throwIfAborted();
         failures.push({ storage: instance.storage, instance: instance.name, error: asUserError(error) });

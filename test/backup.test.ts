@@ -94,6 +94,32 @@ test("a run that begins in the second in which an earlier one began and ended ta
   expect(readdirSync(folder).sort()).toEqual(names);
 });
 
+test.each([
+  ["storage-not-ready", 2, "complete"],
+  ["storage-not-ready", 3, "failed"],
+  ["credentials", 1, "failed"],
+] as const)("a look that fails with %s, %i times of three: %s", async (outcome, times, end) => {
+  const labelled = podNamed("db-0", labels);
+  let looks = 0;
+  const scripted = scriptCluster(({ script }) => {
+    if (script !== scripts.inspectScript) return "-- \n-- Dump completed on 2026-11-24\n";
+    if (looks++ < times) throw new UserError(outcome, "an election");
+    return JSON.stringify(server);
+  });
+  const part: Partial<Cluster> = {
+    checkNamespace: async () => {},
+    listPods: async () => [labelled],
+    version: async () => "v1.34.4",
+    lock: async () => heldLock,
+  };
+  const scope: Scope = { ...scopeOf({ ...scripted, ...part }, AbortSignal.timeout(20_000)), compression: "client" };
+  const folder = mkdtempSync(join(tmpdir(), "kaa-backup-"));
+  onTestFinished(() => rmSync(folder, { recursive: true }));
+  const run = backup({ ...plan, retry: { attempts: 3, pauseMs: 1, readyMs: 0 } }, scope, directoryStore(folder));
+  if (end === "complete") await expect(run).resolves.toMatchObject({ failures: [] });
+  else await expect(run).rejects.toMatchObject({ outcome, message: expect.stringContaining("an election") });
+});
+
 test("when no pod comes, the run fails and says so", async () => {
   const { outcome, dumpedFrom } = await backedUp([[]]);
   expect(dumpedFrom).toEqual(["old"]);

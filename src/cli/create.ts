@@ -111,7 +111,7 @@ export async function create(
     if (pruned !== undefined) tellPruned(pruned, reporter);
     else if (options.retention !== undefined)
       reporter.note(
-        `nothing was pruned, for ${result.failures.length > 0 ? "the snapshot is partial" : "a dump has shrunk"}`,
+        `nothing was pruned, for ${result.failures.length > 0 ? "the snapshot is partial" : "a dump has shrunk, or may have"}`,
       );
     const isPruned = pruned === undefined || summaryOfPruned(pruned).problems.length === 0;
     const isWhole = result.failures.length === 0 && result.shrunk.length === 0;

@@ -210,8 +210,9 @@ export async function runReportOf(
 
 /** "postgresql/kaa-postgresql has only 1.2 MB, after 3.4 GB in 12-02-2021-15-28-37: …" */
 export function shrunkText({ storage, instance, bytes, last }: ShrunkDump): string {
-  const before = `after ${sizeText(last.bytes)} in ${last.snapshotName}`;
-  return `${storage}/${instance} has only ${sizeText(bytes)}, ${before}: is everything still there?`;
+  const task = `${storage}/${instance}`;
+  if (bytes === 0) return `${task} is in ${last.snapshotName} and runs here no more: was that meant?`;
+  return `${task} has only ${sizeText(bytes)}, after ${sizeText(last.bytes)} in ${last.snapshotName}: is everything still there?`;
 }
 
 /** @throws UserError `usage` for what is no URL, or holds a password, which everybody would see in the process list. */

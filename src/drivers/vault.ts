@@ -59,22 +59,36 @@ interface Server extends Facts {
 /** Runs `work` with the active server. */
 async function withActive<T>(instance: Instance, context: Context, work: (server: Server) => Promise<T>): Promise<T> {
   const states: string[] = [];
+  let failure: UserError | undefined;
   for (const pod of instance.pods.filter((each) => each.phase === "Running")) {
     const api = new VaultApi(pod, context);
     try {
-      const state = await sealStatus(api);
-      if (!state.initialized) states.push(`"${pod.name}" is not initialized`);
-      else if (state.sealed) states.push(`"${pod.name}" is sealed`);
-      else if (field(await api.call("GET", "sys/leader"), "is_self") === false) states.push(`"${pod.name}" is standby`);
-      else return await work({ api, ...state });
+      const state = await stateOf(api).catch((error: unknown) => {
+        // Of several servers one may be down, which "Running" does not exclude.
+        if (context.signal.aborted || !isOutcome(error, "stream-lost", "storage-not-ready")) throw error;
+        failure = error;
+        return `does not answer (${error.message})`;
+      });
+      if (typeof state !== "string") return await work({ api, ...state });
+      states.push(`"${pod.name}" ${state}`);
     } finally {
       api.close();
     }
   }
-  const sealed = states.some((each) => each.endsWith("sealed"));
+  if (failure !== undefined && states.length === 1) throw failure;
+  const sealed = states.some((each) => each.endsWith(" is sealed"));
   throw new UserError("storage-not-ready", `no pod of "${instance.name}" is an active Vault: ${states.join(", ")}`, {
     hints: sealed ? ["unseal it first: vault operator unseal"] : [],
   });
+}
+
+/** The state of the server in a pod when it is the active one, else why it is not. */
+async function stateOf(api: VaultApi): Promise<Awaited<ReturnType<typeof sealStatus>> | string> {
+  const state = await sealStatus(api);
+  if (!state.initialized) return "is not initialized";
+  if (state.sealed) return "is sealed";
+  const isStandby = field(await api.call("GET", "sys/leader"), "is_self") === false;
+  return isStandby ? "is standby" : state;
 }
 
 /** @throws UserError `storage-not-ready` for storage without snapshots, `credentials` without token or rights. */

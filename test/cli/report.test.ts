@@ -122,13 +122,19 @@ test("pruning that worked is an Event of its own; pruning that failed is a warni
   expect(pushed.at(-1)?.body).toMatch(/^kaa_backup_last_success_timestamp_seconds /m);
 });
 
-test("a dump that has shrunk is an Event of its own, and the run needs a look", async () => {
+test("a dump that has shrunk or is there no more is an Event of its own, and the run needs a look", async () => {
   const { session, cluster } = place();
   const report = await runReportOf(session, cluster, all());
-  const last = { snapshotName: "22-11-2026-18-05-09", bytes: 5_000_000 };
-  const shrunk = [{ storage: "mariadb", instance: "kaa-mariadb", bytes: 1000, last }];
+  const mariadb = { storage: "mariadb", instance: "kaa-mariadb" };
+  const last = { ...mariadb, snapshotName: "22-11-2026-18-05-09", bytes: 5_000_000 };
+  const shrunk = [
+    { ...mariadb, bytes: 1000, last },
+    { ...mariadb, bytes: 0, last },
+  ];
   await report.published({ ...made, shrunk }, "attention");
-  const note = "mariadb/kaa-mariadb has only 1000 B, after 4.8 MiB in 22-11-2026-18-05-09: is everything still there?";
+  const note =
+    "mariadb/kaa-mariadb has only 1000 B, after 4.8 MiB in 22-11-2026-18-05-09: is everything still there?; " +
+    "mariadb/kaa-mariadb is in 22-11-2026-18-05-09 and runs here no more: was that meant?";
   expect(events()).toMatchObject([
     { type: "Normal", reason: "BackupSucceeded" },
     { type: "Warning", reason: "BackupShrunk", note },

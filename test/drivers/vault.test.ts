@@ -4,6 +4,7 @@ import type { Server } from "node:http";
 import { connect } from "node:net";
 import { afterAll, describe, expect, test } from "vitest";
 import { type Bytes, collect } from "../../src/base/bytes.ts";
+import { UserError } from "../../src/base/errors.ts";
 import type { Cluster, Pod } from "../../src/cluster/cluster.ts";
 import type { Backup, Context, Instance } from "../../src/drivers/driver.ts";
 import { requireWholeSnapshot } from "../../src/drivers/vault/snapshot.ts";
@@ -106,6 +107,33 @@ describe("a Vault that cannot be backed up", () => {
     const { instance, context } = await started({ snapshot: whole.subarray(0, -30) });
     const dumped = driver.dump(instance, collecting().output, context);
     await expect(dumped).rejects.toMatchObject({ outcome: "storage-failed" });
+  });
+});
+
+describe("of several servers one does not answer:", () => {
+  async function withDeadServer(changes: Partial<Vault> = {}) {
+    const { instance, context } = await started(changes);
+    const dead = { ...instance.pods[0], name: "kaa-vault-1" } as Pod;
+    const connectTo = context.cluster.connect;
+    const cluster = {
+      connect: async (pod: Pod, port: number, signal: AbortSignal) => {
+        if (pod.name === dead.name) throw new UserError("storage-not-ready", "connection refused");
+        return await connectTo(pod, port, signal);
+      },
+    };
+    return await driver.inspect(
+      { ...instance, pods: [dead, ...instance.pods] },
+      { ...context, cluster: cluster as Cluster },
+    );
+  }
+
+  test("the active one is asked", async () => {
+    await expect(withDeadServer()).resolves.toMatchObject({ serverVersion: "1.21.4" });
+  });
+
+  test("when none is active, each is named", async () => {
+    const states = /"kaa-vault-1" does not answer \(.*connection refused.*\), "kaa-vault-0" is sealed/;
+    await expect(withDeadServer({ sealed: true })).rejects.toMatchObject({ message: expect.stringMatching(states) });
   });
 });
 

@@ -173,14 +173,41 @@ describe("DB-14: a dump is much smaller than the last one", () => {
     await expectInvariants(stage, before, ended, { command: "create", outcome: "attention" });
   });
 
-  test("the last one does not tell: that is told", async () => {
+  test.each([
+    ["cannot be read", { operation: "GetObject", times: Number.POSITIVE_INFINITY }],
+    ["cannot be listed", { operation: "ListObjectsV2", times: 1 }],
+  ] as const)("the earlier ones %s: that is told, and none is pruned", async (_title, fault) => {
+    await using stage = await Stage.set({ pod: "function" });
+    for (let older = 0; older < 2; older++) await stage.snapshot();
+    stage.s3.fault({ ...fault, action: refuse(403, "AccessDenied") });
+    const before = await stage.state();
+    const ended = await stage.create("--min-size-ratio", "0.5", "--keep-last", "1");
+    expect(ended.stderr).toContain("whether a dump has become much smaller is not known");
+    expect(ended.stderr).toContain("nothing was pruned");
+    await expectInvariants(stage, before, ended, { command: "create", outcome: "ok" });
+  });
+
+  test("the newest has other storages only: the one before is compared", async () => {
     await using stage = await Stage.set({ pod: "function" });
     await stage.snapshot();
-    stage.s3.fault({ operation: "GetObject", times: Number.POSITIVE_INFINITY, action: refuse(403, "AccessDenied") });
+    await stage.snapshot("--storage", "vault");
+    if (stage.database === undefined) throw new Error("no database");
+    stage.database.databases = mariadbDump(100);
     const before = await stage.state();
     const ended = await stage.create("--min-size-ratio", "0.5");
-    expect(ended.stderr).toContain("whether a dump has become much smaller is not known");
-    await expectInvariants(stage, before, ended, { command: "create", outcome: "ok" });
+    expect(ended.stderr).toContain("mariadb/kaa-mariadb has only");
+    await expectInvariants(stage, before, ended, { command: "create", outcome: "attention" });
+  });
+
+  test("a storage that runs no more is told once, and older snapshots stay", async () => {
+    await using stage = await Stage.set({ pod: "function" });
+    for (let older = 0; older < 2; older++) await stage.snapshot("--all");
+    stage.api.pods = stage.api.pods.filter(({ name }) => !name.includes("mariadb"));
+    const before = await stage.state();
+    const ended = await stage.create("--all", "--keep-last", "1");
+    expect(ended.stderr).toMatch(/mariadb\/kaa-mariadb is in \d\d-\S+ and runs here no more: was that meant\?/);
+    await expectInvariants(stage, before, ended, { command: "create", outcome: "attention" });
+    expect((await stage.create("--all")).code).toBe(0);
   });
 });
 

@@ -93,6 +93,9 @@ export async function snapshotsIn(
   });
 }
 
+/** A snapshot that has not moved for so long has failed. Bytes are counted by whole files, which have gigabytes. */
+const stuckMs = 3_600_000;
+
 /** Takes a snapshot and waits for its end. Only SUCCESS counts.
  *  @throws UserError `storage-failed`. */
 export async function take(api: SearchApi, repository: string, name: string, context: Context): Promise<SnapshotState> {
@@ -104,6 +107,7 @@ export async function take(api: SearchApi, repository: string, name: string, con
     partial: false,
     metadata: { taken_by: "kubectl kaa-backup", namespace: context.namespace },
   });
+  let [last, movedAt] = [-1, performance.now()];
   while (true) {
     const [found] = await askPatiently(context.signal, () => snapshotsIn(api, repository, name));
     if (found === undefined) throw new UserError("storage-failed", `Open Distro has lost its snapshot "${name}"`);
@@ -112,7 +116,11 @@ export async function take(api: SearchApi, repository: string, name: string, con
       throw new UserError("storage-failed", `Open Distro's snapshot "${name}" is ${found.state}: ${found.reason}`);
     const status = field(await askPatiently(context.signal, () => api.find(`${path}/_status`)), "snapshots");
     const stats = field(Array.isArray(status) ? status[0] : undefined, "stats");
-    context.progress?.(Number(field(field(stats, "processed"), "size_in_bytes") ?? 0));
+    const bytes = Number(field(field(stats, "processed"), "size_in_bytes") ?? 0);
+    context.progress?.(bytes);
+    if (bytes !== last) [last, movedAt] = [bytes, performance.now()];
+    if (performance.now() - movedAt > stuckMs)
+      throw new UserError("storage-failed", `Open Distro does not get on with its snapshot "${name}"`);
     await pause(pollMs, undefined, { signal: context.signal });
   }
 }
