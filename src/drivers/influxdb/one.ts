@@ -1,6 +1,7 @@
 /** InfluxDB 1.x: influxd's portable backup, and beside it what that loses: users, grants, continuous queries. Restoring
  *  replaces every database. */
 import { UserError } from "../../base/errors.ts";
+import { runForText } from "../../cluster/cluster.ts";
 import { dumpStream, feedStream, steadyCounts } from "../commands.ts";
 import type { Backup, Context, DumpOutput, DumpResult, Inspection, RestorePlan, RestoreResult } from "../driver.ts";
 import { InfluxApi, identifier } from "./api.ts";
@@ -45,6 +46,10 @@ async function plan(server: Found, backup: Backup, context: Context): Promise<Re
   const existing = await readMetadata(api);
   const minor = (text: string) => Number(text.split(".")[1] ?? 0);
   const userNames = existing.users.map((each) => each.name);
+  // Databases are dropped before the backup is unpacked, so that what they take counts as free.
+  const command = { script: scripts.roomScript, signal: context.signal };
+  const roomKilobytes = Number(await runForText(context.cluster, server.target, command));
+  const neededKilobytes = Math.ceil(backup.streams.reduce((sum, { plain }) => sum + plain.bytes, 0) / 1024);
   const isWanted = (name: string) => wanted.users.some((user) => user.name === name);
   const unknown = wanted.users.filter((user) => !userNames.includes(user.name)).map((user) => user.name);
   return {
@@ -58,10 +63,14 @@ async function plan(server: Found, backup: Backup, context: Context): Promise<Re
       ...(backup.serverVersion === version ? [] : [`snapshot of ${backup.serverVersion}, target is ${version}`]),
       ...(unknown.length > 0 ? [`these users get random passwords: ${unknown.join(", ")}`] : []),
     ],
-    obstacles:
-      minor(backup.serverVersion) > minor(version) + 1
+    obstacles: [
+      ...(minor(backup.serverVersion) > minor(version) + 1
         ? [`the snapshot is of version ${backup.serverVersion}, much newer than the target's ${version}`]
-        : [],
+        : []),
+      ...(neededKilobytes > roomKilobytes
+        ? [`its pod has room for ${roomKilobytes} kB, and unpacking the backup needs ${neededKilobytes} kB`]
+        : []),
+    ],
   };
 }
 

@@ -1,9 +1,13 @@
 /** Scripts that run in InfluxDB's pod. influxd's backup writes files; they go where there is most room, and are deleted
  *  when the script ends, however it ends. What a killed run left is deleted by the next. */
 
+const folders = `"$INFLUXD_TMP" /bitnami/influxdb /var/lib/influxdb /var/lib/influxdb2 /tmp`;
+const dataFolders = `"$INFLUXDB_DATA_DIR" /bitnami/influxdb/data /var/lib/influxdb/data`;
+const onlyWritable = `[ -n "$each" ] && [ -d "$each" ] && [ -w "$each" ] || continue`;
+
 const workFolder = `base=; room=0
-for each in "$INFLUXD_TMP" /bitnami/influxdb /var/lib/influxdb /var/lib/influxdb2 /tmp; do
-  [ -n "$each" ] && [ -d "$each" ] && [ -w "$each" ] || continue
+for each in ${folders}; do
+  ${onlyWritable}
   rm -rf "$each"/kaa-backup.??????
   free=$(df -Pk "$each" | awk 'NR == 2 { print $4 }' 2>/dev/null) || free=$(df -Pk "$each" | sed -n '2s/^.* \\([0-9]*\\) *[0-9]*% .*/\\1/p')
   [ "\${free:-0}" -gt "$room" ] && base=$each && room=$free
@@ -17,6 +21,20 @@ trap 'exit 143' TERM INT HUP
 /** Prints the tools that are missing, one a line, and then the kilobytes that the data take. */
 export const inspectScript = `for tool in influxd tar mktemp df gzip; do command -v "$tool" >/dev/null || echo "$tool"; done
 echo "kilobytes $(du -sk /bitnami/influxdb/data /var/lib/influxdb/data 2>/dev/null | awk '{ sum += $1 } END { print sum + 0 }')"`;
+
+/** The kilobytes for which there will be room in one of those folders once the databases are dropped. */
+export const roomScript = `most=0
+for each in ${folders}; do
+  ${onlyWritable}
+  set -- $(df -Pk "$each" | sed -n 2p)
+  room=\${4:-0}
+  for data in ${dataFolders}; do
+    [ -n "$data" ] && [ -d "$data" ] && [ "$(stat -c %d "$data")" = "$(stat -c %d "$each")" ] || continue
+    room=$((room + $(du -sk "$data" 2>/dev/null | sed 's/[^0-9].*//')))
+  done
+  [ "$room" -gt "$most" ] && most=$room
+done
+echo "$most"`;
 
 /** Sends what lies in $dir, when it has a manifest and every file in it is whole. */
 const send = `cd "$dir" || exit
