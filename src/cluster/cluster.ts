@@ -145,10 +145,11 @@ export interface Cluster {
   execute(target: Target, command: Command): Execution;
   /** One TCP connection to a port of a pod, as a Duplex; no local listener. The caller must destroy it. */
   connect(pod: Pod, port: number, signal: AbortSignal): Promise<Duplex>;
-  /** Takes the lock `kaa-backup` of a namespace.
+  /** Takes the lock `kaa-backup` of a namespace. One that has run out is watched for half a minute first: its holder's clock
+   *  may be behind.
    *  @throws UserError `busy` naming the holder and since when. */
   lock(namespace: string, purpose: string, signal: AbortSignal): Promise<Lock>;
-  /** As `lock` would, and takes nothing.
+  /** As `lock` would, and neither takes it nor waits.
    *  @throws UserError `busy`. */
   checkLock(namespace: string, signal: AbortSignal): Promise<void>;
   isAllowed(namespace: string, right: Right, signal: AbortSignal): Promise<boolean>;

@@ -1,5 +1,6 @@
-/** The lock of a namespace: a Lease that its holder renews. A holder that died is replaced when its lease has run out; a
- *  holder that was asleep finds out before it does harm, because `lost` fires when it could not renew in time. */
+/** The lock of a namespace: a Lease that its holder renews. A holder that died is replaced when its lease has run out and
+ *  nobody is seen to renew it, for its clock need not agree with ours; a holder that was asleep finds out before it does harm,
+ *  because `lost` fires when it could not renew in time. */
 import { hostname } from "node:os";
 import { UserError } from "../base/errors.ts";
 import { record, text } from "../base/json.ts";
@@ -57,7 +58,7 @@ export async function takeLock(
   const emptied = () => leaseBody({ ...request, timing, acquiredAt, holder: "" });
 
   const current = await take();
-  let resourceVersion = current.taken.resourceVersion;
+  let { resourceVersion } = current.taken;
   let renewed = timesNow();
   const lost = new AbortController();
   const releasing = new AbortController();
@@ -84,8 +85,7 @@ export async function takeLock(
 
   /** The run's signal does not cut off the call that takes the lock: nobody would know whether it had been taken. */
   async function take(): Promise<{ readonly taken: Lease; readonly abandoned: string | undefined }> {
-    const found = await readLease(call, request.signal);
-    if (found !== undefined) refuseIfHeld(found, namespace);
+    const found = await findFree();
     const body = lease(found?.resourceVersion);
     try {
       const taken = await inTime((signal) => call(found === undefined ? "POST" : "PUT", signal, body));
@@ -97,6 +97,31 @@ export async function takeLock(
       await unlessUserError(letGo()); // the answer may be all that was lost
       throw error;
     }
+  }
+
+  /** What the lock may be taken from: none, one that was released, or one that nobody renews. Whether it is renewed is looked
+   *  at, for as long as its holder may take for that: by its date alone a holder whose clock is behind looks dead. So does
+   *  client-go's leaderelection (`observedTime`).
+   *  @throws UserError `busy`. */
+  async function findFree(): Promise<Lease | undefined> {
+    const found = await readLease(call, request.signal);
+    if (found === undefined) return undefined;
+    refuseIfHeld(found, namespace);
+    if (found.holder === "") return found;
+    const waitMs = Math.min(found.durationMs, timing.renewMs + timing.callMs);
+    const seconds = Math.ceil(waitMs / 1000);
+    connection.onNote?.(
+      `the lock of ${found.holder} (${found.purpose}) has run out: looking for ${seconds} s whether it is renewed`,
+    );
+    await pause(waitMs, request.signal);
+    const now = await readLease(call, request.signal);
+    if (now === undefined || now.holder === "") return now;
+    if (now.resourceVersion === found.resourceVersion && now.renewedAt.getTime() === found.renewedAt.getTime())
+      return now;
+    refuseIfHeld(now, namespace);
+    throw new UserError("busy", heldText(now, namespace), {
+      hints: ["wait for it to end: it renews its lock, though by its dates that has run out; are the clocks right?"],
+    });
   }
 
   async function letGo(): Promise<void> {
@@ -203,7 +228,7 @@ async function unlessUserError(work: Promise<void>): Promise<void> {
   }
 }
 
-/** As `takeLock` would, and takes nothing.
+/** As `takeLock` would, and takes nothing. It does not wait: a lease that has run out by its date counts as nobody's.
  *  @throws UserError `busy` when somebody holds the lock. */
 export async function refuseIfLocked(connection: Connection, namespace: string, signal: AbortSignal): Promise<void> {
   const lease = await readLease(leaseCall(connection, namespace, "cannot read the lock"), signal);
@@ -229,9 +254,14 @@ function refuseIfHeld(lease: Lease, namespace: string): void {
   const expiresInMs = lease.renewedAt.getTime() + lease.durationMs - Date.now();
   if (lease.holder === "" || expiresInMs <= 0) return;
   const seconds = Math.ceil(expiresInMs / 1000);
-  throw new UserError("busy", `namespace "${namespace}" is locked by ${lease.holder} (${lease.purpose})`, {
+  throw new UserError("busy", heldText(lease, namespace), {
     hints: [`wait for it to end; if it has died, the lock frees itself in ${seconds} s`],
   });
+}
+
+function heldText({ holder, purpose, acquiredAt }: Lease, namespace: string): string {
+  const since = Number.isNaN(acquiredAt) ? "" : ` since ${new Date(acquiredAt).toISOString()}`;
+  return `namespace "${namespace}" is locked by ${holder} (${purpose})${since}`;
 }
 
 function leaseBody(
