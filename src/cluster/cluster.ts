@@ -87,8 +87,9 @@ export interface Lock {
   readonly lost: AbortSignal;
   /** The purpose of a run whose lock had run out without being released, when this one took it over. */
   readonly abandoned: string | undefined;
-  /** Asks the server whether the lock is still ours: after a sleep, `lost` may not have fired yet.
-   *  @throws UserError `busy` when it is not. */
+  /** Asks the server whether the lock is still ours: after a sleep, `lost` may not have fired yet. Asks again while it does
+   *  not answer, until the lock may be somebody else's.
+   *  @throws UserError `busy` when it is not ours, or may not be. */
   confirm(): Promise<void>;
   release(): Promise<void>;
 }

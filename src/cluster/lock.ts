@@ -17,6 +17,9 @@ export interface LockTiming {
   readonly callMs: number;
 }
 
+/** Between two questions to a server that does not answer. */
+const longestConfirmPauseMs = 1000;
+
 const defaultTiming: LockTiming = { durationMs: 60_000, renewMs: 15_000, callMs: 10_000 };
 
 interface Lease {
@@ -59,14 +62,14 @@ export async function takeLock(
 
   const current = await take();
   let { resourceVersion } = current.taken;
-  let renewed = timesNow();
+  let renewed = current.at;
   const lost = new AbortController();
   const releasing = new AbortController();
   const renewing = keepRenewing();
   const lock: Lock = {
     lost: lost.signal,
     abandoned: current.abandoned,
-    confirm: renew,
+    confirm,
     async release() {
       releasing.abort();
       await renewing;
@@ -84,12 +87,17 @@ export async function takeLock(
   return lock;
 
   /** The run's signal does not cut off the call that takes the lock: nobody would know whether it had been taken. */
-  async function take(): Promise<{ readonly taken: Lease; readonly abandoned: string | undefined }> {
+  async function take(): Promise<{
+    readonly taken: Lease;
+    readonly at: Times;
+    readonly abandoned: string | undefined;
+  }> {
     const found = await findFree();
+    const at = timesNow();
     const body = lease(found?.resourceVersion);
     try {
       const taken = await inTime((signal) => call(found === undefined ? "POST" : "PUT", signal, body));
-      return { taken: parseLease(taken), abandoned: found?.holder ? found.purpose : undefined };
+      return { taken: parseLease(taken), at, abandoned: found?.holder ? found.purpose : undefined };
     } catch (error) {
       if (isApiStatus(error, 409)) {
         throw new UserError("busy", `${doing}: another run has just taken it`, { cause: error });
@@ -136,7 +144,7 @@ export async function takeLock(
     while (true) {
       try {
         await pause(timing.renewMs, releasing.signal);
-        await renew();
+        await renew(); // silence takes nothing from us until the lock has run out
       } catch (error) {
         if (releasing.signal.aborted || lost.signal.aborted) return;
         throw error;
@@ -144,15 +152,24 @@ export async function takeLock(
     }
   }
 
-  /** @throws UserError `busy` when the lock is lost. A server that does not answer takes nothing from us until the lock has
-   *  run out. */
-  async function renew(): Promise<void> {
+  /** Asks until there is an answer, for as long as nobody can have taken the lock.
+   *  @throws UserError `busy` when the lock is lost, the reason of the run's signal when that fires. */
+  async function confirm(): Promise<void> {
+    const waiting = AbortSignal.any([request.signal, lost.signal]);
+    while (!(await renew())) await pause(Math.min(timing.renewMs, longestConfirmPauseMs), waiting);
+  }
+
+  /** @returns false when the server did not say whether the lock is ours, and it has not run out.
+   *  @throws UserError `busy` when the lock is lost. */
+  async function renew(): Promise<boolean> {
     lost.signal.throwIfAborted();
+    const at = timesNow(); // what renewTime says: the answer may be late
     try {
       await replace(lease());
-      renewed = timesNow();
+      renewed = at;
+      return true;
     } catch (error) {
-      if (!isTaken(error) && sinceMs(renewed) < timing.durationMs) return;
+      if (!isTaken(error) && sinceMs(renewed) < timing.durationMs) return false;
       lose(error);
       throw lost.signal.reason;
     }

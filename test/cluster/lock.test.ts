@@ -1,6 +1,7 @@
 /** The lock against an API server that answers as told: what an interrupted run, a lost answer and a thief do to it. */
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
+import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import type { Connection } from "../../src/cluster/api.ts";
 import { refuseIfLocked, takeLock } from "../../src/cluster/lock.ts";
@@ -17,10 +18,12 @@ let version = 0;
 let next: ("lose-answer" | "refuse" | "hang" | number)[] = [];
 /** Called when one has arrived. */
 let onWrite: () => void;
+/** How long the answers to those that write take. */
+let answerMs = 0;
 let notes: string[] = [];
 
 beforeEach(async () => {
-  [lease, version, next, notes] = [undefined, 0, [], []];
+  [lease, version, next, answerMs, notes] = [undefined, 0, [], 0, []];
   onWrite = () => {};
   server = createServer(async (request, response) => {
     let text = "";
@@ -38,6 +41,7 @@ beforeEach(async () => {
     version += 1;
     lease = { ...body, metadata: { ...body.metadata, resourceVersion: String(version) } };
     if (fault === "lose-answer") return response.destroy();
+    await sleep(answerMs);
     return answer(200, lease);
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
@@ -57,8 +61,8 @@ function connected(): Connection {
   };
 }
 
-function take(signal = AbortSignal.timeout(10_000), durationMs = 2000, callMs = 500) {
-  const timing = { durationMs, renewMs: 20, callMs };
+function take(signal = AbortSignal.timeout(10_000), durationMs = 2000, callMs = 500, renewMs = 20) {
+  const timing = { durationMs, renewMs, callMs };
   return takeLock(connected(), { namespace: "kaa", holder: "host-1, process 1", purpose: "create", signal, timing });
 }
 
@@ -236,15 +240,50 @@ test("a lock that was released is taken at once", async () => {
   expect(notes).toEqual([]);
 });
 
-test("confirm() finds out at once that somebody else has the lock, and not from a server that is silent", async () => {
-  const lock = await take(undefined, 60_000);
-  await lock.confirm();
-  next = ["refuse"];
-  await lock.confirm();
-  const theirs = { holderIdentity: "host-2, process 2", acquireTime: new Date().toISOString() };
-  lease = { metadata: { resourceVersion: "theirs" }, spec: theirs };
-  await expect(lock.confirm()).rejects.toMatchObject({ outcome: "busy" });
-  expect(lock.lost.aborted).toBe(true);
+describe("confirm()", () => {
+  test("finds out at once that somebody else has the lock", async () => {
+    const lock = await take(undefined, 60_000);
+    await lock.confirm();
+    const theirs = { holderIdentity: "host-2, process 2", acquireTime: new Date().toISOString() };
+    lease = { metadata: { resourceVersion: "theirs" }, spec: theirs };
+    await expect(lock.confirm()).rejects.toMatchObject({ outcome: "busy" });
+    expect(lock.lost.aborted).toBe(true);
+  });
+
+  test("asks a server that does not answer again", async () => {
+    const lock = await take(undefined, 60_000, 500, 10_000);
+    next = ["refuse", "lose-answer"];
+    const from = version;
+    await lock.confirm();
+    expect(next).toEqual([]);
+    expect(version).toBe(from + 2); // the one whose answer was lost, too
+    await lock.release();
+  });
+
+  test("ends as lost when there was no answer for as long as the lock holds", async () => {
+    const lock = await take(undefined, 600, 100);
+    next = Array.from({ length: 1000 }, () => "hang" as const);
+    await expect(lock.confirm()).rejects.toMatchObject({ outcome: "busy" });
+    expect(lock.lost.aborted).toBe(true);
+  });
+
+  test("does not go on asking when the run is told to stop", async () => {
+    const interrupted = new AbortController();
+    const lock = await take(interrupted.signal, 60_000, 500, 10_000);
+    next = ["refuse"];
+    onWrite = () => interrupted.abort(new Error("stopped"));
+    await expect(lock.confirm()).rejects.toThrow("stopped");
+    await lock.release();
+  });
+});
+
+test("a lock runs out by the time that it was asked for, not by that of a late answer", async () => {
+  answerMs = 800;
+  const startedAt = performance.now();
+  const lock = await take(undefined, 1000, 5000);
+  next = Array.from({ length: 1000 }, () => "refuse" as const);
+  await vi.waitFor(() => expect(lock.lost.aborted).toBe(true), { timeout: 5000, interval: 10 });
+  expect(performance.now() - startedAt).toBeLessThan(1500);
 });
 
 test("an interrupted run keeps the lock while it cleans up, and then releases it", async () => {
