@@ -1,7 +1,7 @@
 /** A restore that is done once: what declares "this snapshot is to be restored" may be applied again and again. What was
  *  restored is recorded in the namespace (record.ts), not in a Job, which goes. */
 import { withEffect } from "./base/errors.ts";
-import { snapshotNameOf } from "./catalog.ts";
+import { withoutEnding } from "./catalog.ts";
 import { type RestoreRecord, readRestore, recordRestore, restoreKey } from "./record.ts";
 import type { RestoreOutcome, RestoreRequest } from "./restore.ts";
 import { asUserError, type Scope } from "./storages.ts";
@@ -28,7 +28,7 @@ export async function restoreOnce(
   work: (begin: NonNullable<RestoreRequest["begin"]>) => Promise<RestoreOutcome>,
 ): Promise<RestoreOutcome | RestoreRecord> {
   const { by } = which;
-  const key = restoreKey(snapshotNameOf(which.date), which.sourceNamespace);
+  const key = restoreKey(withoutEnding(which.date), which.sourceNamespace);
   const record = (state: RestoreRecord["state"], outcome: RestoreRecord["outcome"], signal: AbortSignal) =>
     recordRestore(scope, key, { state, outcome, by, at: new Date() }, signal);
   let hasBegun = false;
