@@ -25,34 +25,53 @@ export function isOfFuture({ startedAt }: Pick<CatalogEntry, "startedAt">, now: 
   return startedAt.getTime() > now.getTime() + clockToleranceMs;
 }
 
-/** The files of some dates, each complete, else partial.
+/** The files of some dates, each complete, else partial. A file's name means that file and no other.
  *  @throws UserError `usage` for text that is no date, `not-found` with the newest dates there are. */
 export async function findSnapshots(
   store: Store,
   dates: readonly string[],
   signal: AbortSignal,
 ): Promise<readonly CatalogEntry[]> {
-  const names = new Set(dates.map(nameOf));
+  const wanted = dates.map(wantedBy);
   const entries = await listSnapshots(store, signal);
-  return Array.from(names, (name) => {
-    const matching = entries.filter((entry) => entry.name === name);
-    const entry = matching.find((each) => !each.partial) ?? matching[0];
-    if (entry !== undefined) return entry;
-    const newest = entries.slice(0, 5).map((each) => each.name);
-    throw new UserError("not-found", `there is no snapshot of ${name} in ${store.location}`, {
-      hints: [newest.length === 0 ? "there are none at all" : `the newest: ${newest.join(", ")}`],
-    });
+  // Once each, however often it was named.
+  return [...new Set(wanted.map((each) => findSnapshot(entries, each, store)))];
+}
+
+interface WantedSnapshot {
+  readonly name: string;
+  /** When the file was named. */
+  readonly fileName: string | undefined;
+}
+
+function findSnapshot(
+  entries: readonly CatalogEntry[],
+  { name, fileName }: WantedSnapshot,
+  { location }: Pick<Store, "location">,
+): CatalogEntry {
+  const ofDate = entries.filter((each) => each.name === name);
+  const entry =
+    fileName === undefined
+      ? (ofDate.find((each) => !each.partial) ?? ofDate[0])
+      : ofDate.find((each) => each.fileName === fileName);
+  if (entry !== undefined) return entry;
+  const [other] = ofDate;
+  const newest = entries.slice(0, 5).map((each) => each.name);
+  const there = newest.length === 0 ? "there are none at all" : `the newest: ${newest.join(", ")}`;
+  throw new UserError("not-found", `there is no ${fileName ?? `snapshot of ${name}`} in ${location}`, {
+    hints: [other === undefined ? there : `there is ${other.fileName}`],
   });
 }
 
-/** The name that a date or a file's name means; not looked at yet. */
-export function snapshotNameOf(date: string): string {
-  return date.replace(/(\.partial)?\.tar\.gz$/, "");
+/** A date or a file's name, without the ending that all files have; not looked at yet. */
+export function withoutEnding(date: string): string {
+  return date.replace(/\.tar\.gz$/, "");
 }
 
-function nameOf(date: string): string {
-  const name = snapshotNameOf(date);
-  if (parseSnapshotName(name) !== undefined) return name;
+function wantedBy(date: string): WantedSnapshot {
+  const named = parseSnapshotFileName(date);
+  if (named !== undefined) return { name: named.name, fileName: date };
+  if (parseSnapshotName(date) !== undefined) return { name: date, fileName: undefined };
   throw new UserError("usage", `"${date}" is no date of a snapshot`, {
     hints: ["the form is DD-MM-YYYY-hh-mm-ss, in UTC"],
   });

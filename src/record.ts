@@ -47,14 +47,19 @@ export async function readRuns(
   return { last: parseRun(values["last"]), lastComplete: parseRun(values["lastComplete"]) };
 }
 
-/** What is known of restoring one snapshot into this namespace. `started`: it runs, or died without a word. */
+/** What is known of restoring one snapshot into this namespace: how the last try ended, and what has come of all. `started`: it
+ *  runs, or died without a word. */
 export interface RestoreRecord {
   readonly state: "started" | "failed" | "restored";
   readonly at: Date;
   /** Who did it: the name of a pod, mostly. */
   readonly by: string;
   readonly outcome: Outcome;
+  /** Storages that hold what the snapshot holds, or have since been used. "all": none of the snapshot's is missing. */
+  readonly storages: RestoredStorages;
 }
+
+export type RestoredStorages = "all" | readonly string[];
 
 /** @param key by `restoreKey`. */
 export async function recordRestore(
@@ -75,7 +80,14 @@ export async function readRestore(
   const fields = parseFields(values[key]);
   const state = (["started", "failed", "restored"] as const).find((each) => each === fields["state"]);
   if (state === undefined) return undefined;
-  return { state, at: dateOf(fields["at"]), by: text(fields["by"]), outcome: outcomeOf(fields["outcome"]) };
+  const storages = storagesOf(fields["storages"], state);
+  return { state, at: dateOf(fields["at"]), by: text(fields["by"]), outcome: outcomeOf(fields["outcome"]), storages };
+}
+
+/** Before storages were recorded, "restored" was said of everything. */
+function storagesOf(value: unknown, state: RestoreRecord["state"]): RestoredStorages {
+  if (Array.isArray(value)) return value.map(text);
+  return value === "all" || (value === undefined && state === "restored") ? "all" : [];
 }
 
 /** A ConfigMap's key: dates have no dot, so two snapshots never share one. */

@@ -2,16 +2,28 @@
 import { beforeEach, expect, test } from "vitest";
 import { UserError } from "../src/base/errors.ts";
 import type { Cluster } from "../src/cluster/cluster.ts";
-import { restoreOnce } from "../src/once.ts";
+import { type OnceRequest, restoreOnce } from "../src/once.ts";
 import { readRestore, recordRestore, restoreKey } from "../src/record.ts";
 import type { RestoreOutcome } from "../src/restore.ts";
 import { type FakeObjects, fakeObjects } from "./fakes/objects.ts";
 import { silentReporter } from "./fakes/reporter.ts";
 
 const date = "12-02-2021-15-28-37";
-const which = { date, sourceNamespace: "production-kaa", by: "pod-1" };
+const held = ["mariadb", "mongodb", "postgresql"] as const;
+const which: OnceRequest = { date, sourceNamespace: "production-kaa", storages: held, named: false, by: "pod-1" };
+const only = (...storages: OnceRequest["storages"]): OnceRequest => ({ ...which, storages, named: true });
 const key = restoreKey(date, "production-kaa");
-const done: RestoreOutcome = { preview: {} as never, results: [], differences: [], failures: [] };
+/** The end of a restore of these, out of a snapshot that holds three. */
+function ended(...storages: readonly string[]): RestoreOutcome {
+  const instances = (storages.length === 0 ? held : storages).map((storage) => ({ entry: { storage } }));
+  const preview = { manifest: { instances: held.map((storage) => ({ storage })) }, instances };
+  return { preview: preview as never, results: [], differences: [], failures: [] };
+}
+const done = ended();
+const failureOf = (storage: string) => ({
+  ...{ storage, instance: "b" },
+  error: new UserError("storage-failed", "exit code 1"),
+});
 const { signal } = new AbortController();
 
 let objects: FakeObjects;
@@ -58,22 +70,83 @@ test("one that failed is recorded as failed and done again", async () => {
 });
 
 test("one in which a storage failed has failed", async () => {
-  const failure = { storage: "a", instance: "b", error: new UserError("storage-failed", "exit code 1") };
   await restoreOnce(
     which,
     scope(),
-    working(() => ({ ...done, failures: [failure] })),
+    working(() => ({ ...done, failures: [failureOf("mongodb")] })),
   );
   expect(await readRestore(scope(), key, signal)).toMatchObject({ state: "failed", outcome: "storage-failed" });
 });
 
 test("one that was begun and never told its end is done again, and that is said", async () => {
-  const started = { state: "started", outcome: "ok", by: "pod-0", at: new Date(0) } as const;
+  const started = { state: "started", outcome: "ok", by: "pod-0", at: new Date(0), storages: [] } as const;
   await recordRestore(scope(), key, started, signal);
   expect(await restoreOnce(which, scope(), working())).toBe(done);
   expect(notes).toEqual([
     "this restore was begun by pod-0 at 1970-01-01T00:00:00.000Z, and never told its end: it is done again",
   ]);
+});
+
+/** Restores these, and tells which restores were done. */
+async function restoring(request: OnceRequest, end = () => ended(...(request.named ? request.storages : []))) {
+  const from = calls;
+  await restoreOnce(request, scope(), working(end)).catch(() => {});
+  return calls - from;
+}
+
+test("storages that were not restored are, when they are asked for later; those that were are not again", async () => {
+  expect(await restoring(only("postgresql"))).toBe(1);
+  expect(await restoring(only("postgresql"))).toBe(0);
+  expect(await restoring(which)).toBe(1);
+  expect(notes).toEqual([
+    expect.stringMatching(
+      /^of this snapshot only postgresql was restored, lastly by pod-1 at .*: what is asked for now/,
+    ),
+  ]);
+  expect(await restoring(which)).toBe(0);
+  expect(await restoring(only("mariadb"))).toBe(0);
+});
+
+test("storages that were restored one after the other are all, when the snapshot holds no more", async () => {
+  expect(await restoring(only("postgresql", "mariadb"))).toBe(1);
+  expect(await readRestore(scope(), key, signal)).toMatchObject({ storages: ["mariadb", "postgresql"] });
+  expect(await restoring(only("mongodb"))).toBe(1);
+  expect(await readRestore(scope(), key, signal)).toMatchObject({ storages: "all" });
+  expect(await restoring(which)).toBe(0);
+});
+
+test("a restore of one storage that fails leaves the others restored, and itself to be done again", async () => {
+  const fails = () => {
+    throw new UserError("stream-lost", "connection lost");
+  };
+  await restoring(only("postgresql", "mariadb"));
+  expect(await restoring(only("mariadb", "mongodb"), fails)).toBe(1);
+  expect(await restoring(only("postgresql"))).toBe(0);
+  expect(await restoring(only("mariadb"))).toBe(1);
+});
+
+test("of a restore in which one storage failed the others are restored", async () => {
+  await restoring(which, () => ({ ...done, failures: [failureOf("mongodb")] }));
+  expect(await readRestore(scope(), key, signal)).toMatchObject({ storages: ["mariadb", "postgresql"] });
+  expect(await restoring(only("postgresql"))).toBe(0);
+  expect(await restoring(only("mongodb"))).toBe(1);
+  expect(await restoring(which)).toBe(0);
+});
+
+test("all that can be restored is all: a storage that is left out unasked does not make it be done again", async () => {
+  expect(await restoring(which, () => ended("mariadb", "postgresql"))).toBe(1);
+  expect(await restoring(which)).toBe(0);
+});
+
+test("a record of before storages were recorded is of all of them", async () => {
+  const value = { state: "restored", outcome: "ok", by: "pod-0", at: new Date(0).toISOString() };
+  const place = { namespace: "stage-kaa", name: "kaa-backup-restores" };
+  const body = { metadata: place, data: { [key]: JSON.stringify(value) } };
+  await objects.create("configmaps", "stage-kaa", body, signal);
+  expect(await restoring(which)).toBe(0);
+  expect(await restoring(only("mongodb"))).toBe(0);
+  await objects.patch("configmaps", place, { data: { [key]: JSON.stringify({ ...value, state: "failed" }) } }, signal);
+  expect(await restoring(only("mongodb"))).toBe(1);
 });
 
 test("when another run restores it while this one waits for the lock, nothing is done", async () => {

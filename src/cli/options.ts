@@ -20,7 +20,7 @@ const bucketPrefix = "storage-backup--";
 /** So much is left of a bucket's 63 characters. */
 const longestNamespace = 63 - bucketPrefix.length;
 
-/** @param reporter is told of each request to the API server. */
+/** @param reporter is told of each request to the API server, and why it is waited for. */
 export async function clusterOf(flags: ClusterFlags, io: Io, reporter?: Reporter): Promise<Cluster> {
   const { connectCluster } = await import("../cluster/connect.ts");
   const given = <T>(value: T | undefined, key: string) => (value === undefined ? {} : { [key]: value });
@@ -45,6 +45,7 @@ export async function clusterOf(flags: ClusterFlags, io: Io, reporter?: Reporter
     ...given(timeout === undefined ? undefined : parseDurationMs(timeout, "--request-timeout"), "requestTimeoutMs"),
     environment: io.env,
     ...given(reporter?.detail, "onRequest"),
+    ...given(reporter?.note, "onNote"),
   });
 }
 

@@ -24,7 +24,8 @@ const flags = {
   "dry-run": { type: "boolean", describe: "Prove the snapshot and show the plan, change nothing" },
   once: {
     type: "boolean",
-    describe: "Do nothing if it was restored here with --once before (ConfigMap kaa-backup-restores)",
+    describe:
+      "Do nothing if all that is asked for was restored here with --once before (ConfigMap kaa-backup-restores)",
   },
 } as const;
 
@@ -117,11 +118,16 @@ export async function restoreSnapshot(session: Session, parsed: RestoreFlags): P
 }
 
 /** `--once`, and it was done before. */
-function shownRecord({ at, by }: RestoreRecord, { date }: { readonly date: string }): Shown {
+function shownRecord({ state, at, by }: RestoreRecord, { date }: { readonly date: string }): Shown {
+  // The last try may have been of other storages.
+  const what =
+    state === "restored"
+      ? `${date} was restored by ${by} at ${at.toISOString()}`
+      : `that of ${date} was restored before`;
   return {
     document: { date, alreadyRestored: true, at, by },
     names: [],
-    table: () => `${date} was restored by ${by} at ${at.toISOString()}: nothing to do\n`,
+    table: () => `${what}: nothing to do\n`,
   };
 }
 

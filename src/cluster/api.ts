@@ -15,6 +15,8 @@ export interface Connection {
   readonly requestTimeoutMs: number;
   /** Told of every request before it is sent: "GET /api/v1/namespaces/kaa/pods". Without the query, in which commands are. */
   readonly onRequest?: ((request: string) => void) | undefined;
+  /** Told why something takes its time. */
+  readonly onNote?: ((message: string) => void) | undefined;
 }
 
 export interface ApiRequest {

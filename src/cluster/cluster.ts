@@ -87,8 +87,9 @@ export interface Lock {
   readonly lost: AbortSignal;
   /** The purpose of a run whose lock had run out without being released, when this one took it over. */
   readonly abandoned: string | undefined;
-  /** Asks the server whether the lock is still ours: after a sleep, `lost` may not have fired yet.
-   *  @throws UserError `busy` when it is not. */
+  /** Asks the server whether the lock is still ours: after a sleep, `lost` may not have fired yet. Asks again while it does
+   *  not answer, until the lock may be somebody else's.
+   *  @throws UserError `busy` when it is not ours, or may not be. */
   confirm(): Promise<void>;
   release(): Promise<void>;
 }
@@ -145,10 +146,11 @@ export interface Cluster {
   execute(target: Target, command: Command): Execution;
   /** One TCP connection to a port of a pod, as a Duplex; no local listener. The caller must destroy it. */
   connect(pod: Pod, port: number, signal: AbortSignal): Promise<Duplex>;
-  /** Takes the lock `kaa-backup` of a namespace.
+  /** Takes the lock `kaa-backup` of a namespace. One that has run out is watched for half a minute first: its holder's clock
+   *  may be behind.
    *  @throws UserError `busy` naming the holder and since when. */
   lock(namespace: string, purpose: string, signal: AbortSignal): Promise<Lock>;
-  /** As `lock` would, and takes nothing.
+  /** As `lock` would, and neither takes it nor waits.
    *  @throws UserError `busy`. */
   checkLock(namespace: string, signal: AbortSignal): Promise<void>;
   isAllowed(namespace: string, right: Right, signal: AbortSignal): Promise<boolean>;

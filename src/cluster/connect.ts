@@ -22,6 +22,8 @@ export interface ConnectOptions extends AccessOptions {
   readonly credentialsMs?: number;
   /** As in Connection. */
   readonly onRequest?: (request: string) => void;
+  /** As in Connection. */
+  readonly onNote?: (message: string) => void;
 }
 
 const defaultTimeoutMs = 30_000;
@@ -36,6 +38,7 @@ export async function connectCluster(options: ConnectOptions): Promise<Cluster> 
     requestTimeoutMs: options.requestTimeoutMs ?? defaultTimeoutMs,
     requestOptions: (path) => requestOptions(access, path, options.credentialsMs ?? defaultCredentialsMs),
     onRequest: options.onRequest,
+    onNote: options.onNote,
   };
   return clusterOver(connection, { ...access, liveness: options.liveness ?? defaultLiveness });
 }

@@ -1,5 +1,6 @@
-/** The lock of a namespace: a Lease that its holder renews. A holder that died is replaced when its lease has run out; a
- *  holder that was asleep finds out before it does harm, because `lost` fires when it could not renew in time. */
+/** The lock of a namespace: a Lease that its holder renews. A holder that died is replaced when its lease has run out and
+ *  nobody is seen to renew it, for its clock need not agree with ours; a holder that was asleep finds out before it does harm,
+ *  because `lost` fires when it could not renew in time. */
 import { hostname } from "node:os";
 import { UserError } from "../base/errors.ts";
 import { record, text } from "../base/json.ts";
@@ -15,6 +16,9 @@ export interface LockTiming {
   /** Longest wait for one renewal. */
   readonly callMs: number;
 }
+
+/** Between two questions to a server that does not answer. */
+const longestConfirmPauseMs = 1000;
 
 const defaultTiming: LockTiming = { durationMs: 60_000, renewMs: 15_000, callMs: 10_000 };
 
@@ -57,15 +61,15 @@ export async function takeLock(
   const emptied = () => leaseBody({ ...request, timing, acquiredAt, holder: "" });
 
   const current = await take();
-  let resourceVersion = current.taken.resourceVersion;
-  let renewed = timesNow();
+  let { resourceVersion } = current.taken;
+  let renewed = current.at;
   const lost = new AbortController();
   const releasing = new AbortController();
   const renewing = keepRenewing();
   const lock: Lock = {
     lost: lost.signal,
     abandoned: current.abandoned,
-    confirm: renew,
+    confirm,
     async release() {
       releasing.abort();
       await renewing;
@@ -83,13 +87,17 @@ export async function takeLock(
   return lock;
 
   /** The run's signal does not cut off the call that takes the lock: nobody would know whether it had been taken. */
-  async function take(): Promise<{ readonly taken: Lease; readonly abandoned: string | undefined }> {
-    const found = await readLease(call, request.signal);
-    if (found !== undefined) refuseIfHeld(found, namespace);
+  async function take(): Promise<{
+    readonly taken: Lease;
+    readonly at: Times;
+    readonly abandoned: string | undefined;
+  }> {
+    const found = await findFree();
+    const at = timesNow();
     const body = lease(found?.resourceVersion);
     try {
       const taken = await inTime((signal) => call(found === undefined ? "POST" : "PUT", signal, body));
-      return { taken: parseLease(taken), abandoned: found?.holder ? found.purpose : undefined };
+      return { taken: parseLease(taken), at, abandoned: found?.holder ? found.purpose : undefined };
     } catch (error) {
       if (isApiStatus(error, 409)) {
         throw new UserError("busy", `${doing}: another run has just taken it`, { cause: error });
@@ -97,6 +105,31 @@ export async function takeLock(
       await unlessUserError(letGo()); // the answer may be all that was lost
       throw error;
     }
+  }
+
+  /** What the lock may be taken from: none, one that was released, or one that nobody renews. Whether it is renewed is looked
+   *  at, for as long as its holder may take for that: by its date alone a holder whose clock is behind looks dead. So does
+   *  client-go's leaderelection (`observedTime`).
+   *  @throws UserError `busy`. */
+  async function findFree(): Promise<Lease | undefined> {
+    const found = await readLease(call, request.signal);
+    if (found === undefined) return undefined;
+    refuseIfHeld(found, namespace);
+    if (found.holder === "") return found;
+    const waitMs = Math.min(found.durationMs, timing.renewMs + timing.callMs);
+    const seconds = Math.ceil(waitMs / 1000);
+    connection.onNote?.(
+      `the lock of ${found.holder} (${found.purpose}) has run out: looking for ${seconds} s whether it is renewed`,
+    );
+    await pause(waitMs, request.signal);
+    const now = await readLease(call, request.signal);
+    if (now === undefined || now.holder === "") return now;
+    if (now.resourceVersion === found.resourceVersion && now.renewedAt.getTime() === found.renewedAt.getTime())
+      return now;
+    refuseIfHeld(now, namespace);
+    throw new UserError("busy", heldText(now, namespace), {
+      hints: ["wait for it to end: it renews its lock, though by its dates that has run out; are the clocks right?"],
+    });
   }
 
   async function letGo(): Promise<void> {
@@ -111,7 +144,7 @@ export async function takeLock(
     while (true) {
       try {
         await pause(timing.renewMs, releasing.signal);
-        await renew();
+        await renew(); // silence takes nothing from us until the lock has run out
       } catch (error) {
         if (releasing.signal.aborted || lost.signal.aborted) return;
         throw error;
@@ -119,15 +152,24 @@ export async function takeLock(
     }
   }
 
-  /** @throws UserError `busy` when the lock is lost. A server that does not answer takes nothing from us until the lock has
-   *  run out. */
-  async function renew(): Promise<void> {
+  /** Asks until there is an answer, for as long as nobody can have taken the lock.
+   *  @throws UserError `busy` when the lock is lost, the reason of the run's signal when that fires. */
+  async function confirm(): Promise<void> {
+    const waiting = AbortSignal.any([request.signal, lost.signal]);
+    while (!(await renew())) await pause(Math.min(timing.renewMs, longestConfirmPauseMs), waiting);
+  }
+
+  /** @returns false when the server did not say whether the lock is ours, and it has not run out.
+   *  @throws UserError `busy` when the lock is lost. */
+  async function renew(): Promise<boolean> {
     lost.signal.throwIfAborted();
+    const at = timesNow(); // what renewTime says: the answer may be late
     try {
       await replace(lease());
-      renewed = timesNow();
+      renewed = at;
+      return true;
     } catch (error) {
-      if (!isTaken(error) && sinceMs(renewed) < timing.durationMs) return;
+      if (!isTaken(error) && sinceMs(renewed) < timing.durationMs) return false;
       lose(error);
       throw lost.signal.reason;
     }
@@ -203,7 +245,7 @@ async function unlessUserError(work: Promise<void>): Promise<void> {
   }
 }
 
-/** As `takeLock` would, and takes nothing.
+/** As `takeLock` would, and takes nothing. It does not wait: a lease that has run out by its date counts as nobody's.
  *  @throws UserError `busy` when somebody holds the lock. */
 export async function refuseIfLocked(connection: Connection, namespace: string, signal: AbortSignal): Promise<void> {
   const lease = await readLease(leaseCall(connection, namespace, "cannot read the lock"), signal);
@@ -229,9 +271,14 @@ function refuseIfHeld(lease: Lease, namespace: string): void {
   const expiresInMs = lease.renewedAt.getTime() + lease.durationMs - Date.now();
   if (lease.holder === "" || expiresInMs <= 0) return;
   const seconds = Math.ceil(expiresInMs / 1000);
-  throw new UserError("busy", `namespace "${namespace}" is locked by ${lease.holder} (${lease.purpose})`, {
+  throw new UserError("busy", heldText(lease, namespace), {
     hints: [`wait for it to end; if it has died, the lock frees itself in ${seconds} s`],
   });
+}
+
+function heldText({ holder, purpose, acquiredAt }: Lease, namespace: string): string {
+  const since = Number.isNaN(acquiredAt) ? "" : ` since ${new Date(acquiredAt).toISOString()}`;
+  return `namespace "${namespace}" is locked by ${holder} (${purpose})${since}`;
 }
 
 function leaseBody(

@@ -24,7 +24,7 @@ afterAll(async () => {
   await freeLock();
 });
 
-/** A dead run's lock frees itself within a minute; what comes next does not wait for it. */
+/** A dead run's lock is free after a minute and a half; what comes next does not wait for it. */
 async function freeLock(): Promise<void> {
   await kubectl([...production, "delete", "lease", "kaa-backup", "--ignore-not-found"]);
 }

@@ -31,8 +31,8 @@ export function leaseOf({ leases }: FakeApiServer, namespace = "kaa"): Lease {
       return String(specOf()["holderIdentity"] ?? "");
     },
     expire() {
-      // Not a write: the holder's version stays.
-      Object.assign(specOf(), { renewTime: new Date(0).toISOString() });
+      // Not a write: the holder's version stays. Of no duration, so that nobody has to look for long whether it is renewed.
+      Object.assign(specOf(), { renewTime: new Date(0).toISOString(), leaseDurationSeconds: 0 });
     },
     giveTo(holder) {
       const now = new Date().toISOString();
