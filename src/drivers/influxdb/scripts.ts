@@ -25,9 +25,18 @@ set -- *.manifest
 for each in *.gz; do [ -f "$each" ] || continue; gzip -t "$each" || exit; done
 tar -cf - *`;
 
-/** stdout: a tar of influxd's portable backup. */
+/** $@: ids of the shards that the server knows. stdout: a tar of influxd's portable backup. None of those that have a folder may be
+ *  missing: the server leaves out what it could not open, and influxd says success (services/snapshotter/service.go,
+ *  writeDatabaseInfo). A shard that was created ahead of its time has no folder yet. */
 export const dumpScript = `${workFolder}
 influxd backup -portable -host 127.0.0.1:8088 "$dir" >&2 || exit
+for id; do
+  for each in "$INFLUXDB_DATA_DIR" /bitnami/influxdb/data /var/lib/influxdb/data; do
+    for folder in "$each"/*/*/"$id"; do
+      [ ! -d "$folder" ] || [ -f "$(echo "$dir"/*".s$id.tar.gz")" ] || { echo "the backup lacks shard $id" >&2; exit 3; }
+    done
+  done
+done
 ${send}`;
 
 /** stdin: that tar. No database but the server's own may exist. */
