@@ -134,6 +134,14 @@ describe("the script of a dump, with an influxd that backs up shard 1 alone and 
     expect(dump("1", "12")).toEqual({ status: 3, sentBytes: 0, stderr: "the backup lacks shard 12\n" });
   });
 
+  test("ends influxd, which would try again for minutes, as soon as the disk is full", () => {
+    const influxd =
+      '#!/bin/sh\necho "write x: no space left on device. Waiting 2s and retrying (0)..." >&2\nexec sleep 60\n';
+    writeFileSync(join(folder, "bin/influxd"), influxd, { mode: 0o755 });
+    const stderr = expect.stringContaining("no space left on device");
+    expect(dump("1")).toEqual({ status: 143, sentBytes: 0, stderr });
+  });
+
   test("does without a shard that has no folder yet", () => {
     expect(dump("1", "12")).toMatchObject({ status: 0, stderr: "" });
   });
