@@ -86,6 +86,10 @@ async function dump(instance: Instance, output: DumpOutput, context: Context): P
       hints: [`${remedy} makes it usable again`],
     });
   }
+  if (server.endlessEvents.length > 0) {
+    const says = `cannot dump event "${server.endlessEvents.join('", "')}": mariadb-dump would never end, because of its ";;"`;
+    throw new UserError("storage-failed", says, { hints: ['ALTER EVENT: write "; ;" instead'] });
+  }
   const facts = factsOf(server, keepsHistory(server));
   const encoding = outputEncoding(context);
   const dumpTo = async (name: string, script: string, args?: readonly string[]) => {

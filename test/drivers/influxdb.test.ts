@@ -1,10 +1,15 @@
 /** InfluxDB's driver where no server is needed: names that want to be statements, hostile manifests, backups with holes. */
-import { describe, expect, test } from "vitest";
+import { spawnSync } from "node:child_process";
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { collect } from "../../src/base/bytes.ts";
 import type { JsonValue } from "../../src/base/json.ts";
 import { identifier, literal } from "../../src/drivers/influxdb/api.ts";
 import { requireWholeBackup } from "../../src/drivers/influxdb/backup.ts";
 import { parseMetadata } from "../../src/drivers/influxdb/metadata.ts";
+import { dumpScript } from "../../src/drivers/influxdb/scripts.ts";
 import { tarEnd, tarHeader, tarPadding } from "../../src/drivers/tar.ts";
 
 test.each([
@@ -37,12 +42,23 @@ describe("the record in a manifest", () => {
   });
 
   /** The good one with a text in it replaced. */
-  const but = (text: string, by: string): JsonValue => JSON.parse(JSON.stringify(good).replace(text, by));
+  const but = (text: string, by: string): JsonValue => JSON.parse(JSON.stringify(good).replace(text, () => by));
+
+  test.each([
+    ["double", String.raw`\"a;\\\"b\"`],
+    ["single", String.raw`'a;\\'b'`],
+  ])("may have a semicolon within %s quotes", (_, name) => {
+    const value = but("INTO b", `INTO ${name}`);
+    expect(parseMetadata(value)).toEqual(value);
+  });
   test.each<[string, JsonValue]>([
     ["nothing", null],
     ["no users", { databases: [] }],
     ["a statement that is no continuous query", but("CREATE CONTINUOUS QUERY", "DROP DATABASE kaa -- ")],
     ["two statements in one", but(" END", "; DROP DATABASE kaa")],
+    ["a second one behind a quote that is closed", but(" END", String.raw` \"x\" END; DROP DATABASE kaa`)],
+    ["a second one between quotes in comments", but(" END", String.raw` END -- '\n; DROP DATABASE kaa -- '`)],
+    ["a second one between quotes in regular expressions", but("FROM a", "FROM /'/; DROP DATABASE kaa -- '/")],
     ["a duration that is a statement", but("9600h0m0s", "1h; DROP DATABASE kaa")],
     ["a number of replicas that is none", but('"replicas":1', '"replicas":0.5')],
     ["a privilege that is none", but('"READ"', '"READ ON x TO y; DROP"')],
@@ -88,5 +104,45 @@ describe("influxd's backup", () => {
 
   test("is refused when its tar is cut", async () => {
     await expect(passed(tarOf(whole).subarray(0, 1600))).rejects.toMatchObject({ outcome: "storage-failed" });
+  });
+});
+
+describe("the script of a dump, with an influxd that backs up shard 1 alone and says success", () => {
+  let folder = "";
+  beforeEach(() => {
+    folder = mkdtempSync(join(tmpdir(), "kaa-influxdb-"));
+    for (const each of ["bin", "work", "data/a db/autogen/1"]) mkdirSync(join(folder, each), { recursive: true });
+    const influxd =
+      '#!/bin/sh\nfor dir; do :; done\necho "{}" >"$dir/t.manifest"; echo shard | gzip >"$dir/t.s1.tar.gz"\n';
+    writeFileSync(join(folder, "bin/influxd"), influxd, { mode: 0o755 });
+  });
+  afterEach(() => rmSync(folder, { recursive: true }));
+
+  function dump(...shards: readonly string[]) {
+    const env = {
+      PATH: `${join(folder, "bin")}:${process.env["PATH"]}`,
+      INFLUXD_TMP: join(folder, "work"),
+      INFLUXDB_DATA_DIR: join(folder, "data"),
+    };
+    const { status, stdout, stderr } = spawnSync("sh", ["-c", dumpScript, "kaa-backup", ...shards], { env });
+    expect(readdirSync(join(folder, "work"))).toEqual([]);
+    return { status, sentBytes: stdout.byteLength, stderr: stderr.toString("utf8") };
+  }
+
+  test("fails and sends nothing when a shard that has a folder is not in the backup", () => {
+    mkdirSync(join(folder, "data/a db/autogen/12"));
+    expect(dump("1", "12")).toEqual({ status: 3, sentBytes: 0, stderr: "the backup lacks shard 12\n" });
+  });
+
+  test("ends influxd, which would try again for minutes, as soon as the disk is full", () => {
+    const influxd =
+      '#!/bin/sh\necho "write x: no space left on device. Waiting 2s and retrying (0)..." >&2\nexec sleep 60\n';
+    writeFileSync(join(folder, "bin/influxd"), influxd, { mode: 0o755 });
+    const stderr = expect.stringContaining("no space left on device");
+    expect(dump("1")).toEqual({ status: 143, sentBytes: 0, stderr });
+  });
+
+  test("does without a shard that has no folder yet", () => {
+    expect(dump("1", "12")).toMatchObject({ status: 0, stderr: "" });
   });
 });

@@ -148,6 +148,18 @@ describe("a command that fails in the pod", () => {
   });
 });
 
+test("a dump is refused for an event that would keep mariadb-dump busy for ever", async () => {
+  const answer = JSON.stringify({ ...server, strayDatabases: [], endlessEvents: ["app.e"] });
+  const cluster = scriptCluster(({ script }) => {
+    if (script === scripts.inspectScript) return answer;
+    throw new Error("something was dumped");
+  });
+  const output = { stream: () => Promise.reject(new Error("something was sent")) };
+  const work = mariadb.dump(instanceOf("mariadb"), output, contextOf(cluster, new AbortController().signal));
+  const message = expect.stringContaining('cannot dump event "app.e"');
+  await expect(work).rejects.toMatchObject({ outcome: "storage-failed", message });
+});
+
 describe("a restore", () => {
   /** Runs one, in which `during` happens while the databases are loaded. */
   async function restored(during: (cut: AbortController) => string) {

@@ -1,4 +1,4 @@
-/** What PostgreSQL's driver does when a restore is cut off. */
+/** What PostgreSQL's driver does when a restore is cut off, and what its sessions must not take from the server. */
 import { expect, test } from "vitest";
 import { UserError } from "../../src/base/errors.ts";
 import * as scripts from "../../src/drivers/postgresql/scripts.ts";
@@ -97,4 +97,15 @@ test.each([
   const context = contextOf(cluster, new AbortController().signal);
   const plan = await postgresql.plan(instanceOf("postgresql"), backupOf(facts, { "roles.json": "[]" }), context);
   expect(plan.obstacles).toEqual(obstacles);
+});
+
+test("no lock is waited for without end: pg_dump is told the limit, too, for it takes that of its session back", () => {
+  expect(scripts.dumpScript).toMatch(/PGOPTIONS='.*-c lock_timeout=300000'/);
+  expect(scripts.dumpScript).toMatch(/^ *pg_dump .*--lock-wait-timeout=300000 /m);
+});
+
+test.each(Object.entries(scripts))("%s runs in no session that the owner of a database has set up", (_, script) => {
+  const setting = /^PGOPTIONS="\$PGOPTIONS -c default_transaction_read_only=off -c search_path=pg_catalog /m;
+  expect(script).toMatch(setting);
+  expect(script).toMatch(/^export .*\bPGOPTIONS\b/m);
 });

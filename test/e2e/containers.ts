@@ -1,5 +1,5 @@
 /** What the end-to-end tests do to a storage's container from the host, as root: no pod could do it to itself. */
-import { renameSync } from "node:fs";
+import { renameSync, rmSync, writeFileSync } from "node:fs";
 import { bedEnvironment, kubectl, run } from "./bed.ts";
 
 /** The id, on this machine, of the process that a container began with. */
@@ -41,5 +41,39 @@ export async function without<T>(
     return await work();
   } finally {
     for (const path of paths) renameSync(`${root}${path}.away`, `${root}${path}`);
+  }
+}
+
+/** Runs `work` while a script stands in the place of a running container's tool, which it finds as `$0.away`. */
+export async function insteadOf<T>(
+  { namespace, pod, path, script }: Readonly<Record<"namespace" | "pod" | "path" | "script", string>>,
+  work: () => Promise<T>,
+): Promise<T> {
+  const place = `/proc/${await processOf(namespace, pod)}/root${path}`;
+  return await without({ namespace, pod, paths: [path] }, async () => {
+    writeFileSync(place, `#!/bin/sh\n${script}\n`, { mode: 0o755, flag: "wx" });
+    try {
+      return await work();
+    } finally {
+      rmSync(place);
+    }
+  });
+}
+
+/** Runs `work` while a folder of a running container is a disk of its own, which has room for so many bytes. */
+export async function withSmallDisk<T>(
+  { namespace, pod, folder, sizeBytes }: { namespace: string; pod: string; folder: string; sizeBytes: number },
+  work: () => Promise<T>,
+): Promise<T> {
+  const inContainer = ["-t", `${await processOf(namespace, pod)}`, "--mount", "--pid", "--"];
+  const mount = async (...args: readonly string[]) => {
+    const ran = await run("nsenter", [...inContainer, ...args]);
+    if (ran.code !== 0) throw new Error(`${args.join(" ")}: ${ran.stderr}`);
+  };
+  await mount("mount", "-t", "tmpfs", "-o", `size=${sizeBytes},mode=1777`, "tmpfs", folder);
+  try {
+    return await work();
+  } finally {
+    await mount("umount", "-l", folder);
   }
 }

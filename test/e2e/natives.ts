@@ -83,7 +83,7 @@ const influxdb: Native = {
 
 // --- MongoDB: commands by the bed's own client, one a line
 
-async function mongo(namespace: string, database: string, ...commands: readonly object[]): Promise<string> {
+export async function mongo(namespace: string, database: string, ...commands: readonly object[]): Promise<string> {
   const login = "export MONGO_USER=$MONGODB_ROOT_USER MONGO_PASSWORD=$(secret MONGODB_ROOT_PASSWORD);";
   const lines = commands.map((each) => `${JSON.stringify(each)}\n`).join("");
   return await inPod(namespace, "mongodb", `${login} mongo-command "${database}"`, lines);

@@ -29,6 +29,7 @@ export const mariadbInspection = {
   versionedByTransaction: [],
   lostDefiners: [],
   functions: [],
+  endlessEvents: [],
   engines: [],
   availableEngines: [],
   availablePlugins: [],

@@ -83,13 +83,18 @@ export async function countsOf(api: InfluxApi): Promise<Readonly<Record<string, 
     totals.measurements += sum(await api.query(`SHOW MEASUREMENT ${on}`));
     totals.series += sum(await api.query(`SHOW SERIES ${on}`));
   }
-  const shards = await api.query("SHOW SHARDS");
-  totals.shards = shards.filter((row) => row["database"] !== ownDatabase).length;
+  totals.shards = (await shardsOf(api)).length;
   return {
     ...totals,
     "continuous queries": databases.reduce((sum, each) => sum + each.continuousQueries.length, 0),
     "retention policies": databases.reduce((sum, each) => sum + each.policies.length, 0),
   };
+}
+
+/** The ids of all shards but those of the server's own database. */
+export async function shardsOf(api: InfluxApi): Promise<readonly string[]> {
+  const rows = await api.query("SHOW SHARDS");
+  return rows.filter((row) => row["database"] !== ownDatabase).map((row) => String(row["id"]));
 }
 
 /** Makes retention policies, continuous queries, users and grants those of the snapshot. The databases are there already.
@@ -149,6 +154,9 @@ async function applyGrants(api: InfluxApi, { name, isAdministrator, grants }: Us
 }
 
 const privileges = ["READ", "WRITE", "ALL PRIVILEGES"];
+/** One statement: a semicolon only within quotes, and only where no comment or regular expression could hide a quote. */
+const continuousQuery =
+  /^CREATE CONTINUOUS QUERY (?:[^;]*|(?:[^;"'/-]|-(?!-)|"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')*)$/;
 const durations = /^(\d+(h|m|s|ms|u|ns))+$/;
 
 /** Reads a manifest's record with care: parts of it become statements.
@@ -159,8 +167,7 @@ export function parseMetadata(value: JsonValue): Metadata {
 
 function parseDatabase(value: JsonValue): Database {
   const continuousQueries = list(value, "continuousQueries").map(text);
-  if (!continuousQueries.every((each) => /^CREATE CONTINUOUS QUERY [^;]*$/.test(each)))
-    throw invalid("a continuous query");
+  if (!continuousQueries.every((each) => continuousQuery.test(each))) throw invalid("a continuous query");
   return {
     name: text(part(value, "name")),
     policies: list(value, "policies").map((policy) => {

@@ -7,7 +7,7 @@ import type { Backup, Context, DumpOutput, DumpResult, Inspection, RestorePlan, 
 import { InfluxApi, identifier } from "./api.ts";
 import { requireWholeBackup } from "./backup.ts";
 import type { Found, Generation } from "./generation.ts";
-import { applyMetadata, countsOf, databaseNames, parseMetadata, readMetadata } from "./metadata.ts";
+import { applyMetadata, countsOf, databaseNames, parseMetadata, readMetadata, shardsOf } from "./metadata.ts";
 import * as scripts from "./scripts.ts";
 import { requireTools, whileAlive } from "./tools.ts";
 
@@ -27,10 +27,11 @@ async function dump(server: Found, output: DumpOutput, context: Context): Promis
   await requireTools(server, context, scripts.inspectScript);
   const before = await countsOf(api);
   const metadata = await readMetadata(api);
+  const shards = await shardsOf(api);
   await whileAlive(server, context, (alive) =>
     dumpStream(alive, server.target, output, {
       name: streamName,
-      command: { script: scripts.dumpScript },
+      command: { script: scripts.dumpScript, args: shards },
       check: requireWholeBackup,
     }),
   );

@@ -43,9 +43,35 @@ set -- *.manifest
 for each in *.gz; do [ -f "$each" ] || continue; gzip -t "$each" || exit; done
 tar -cf - *`;
 
-/** stdout: a tar of influxd's portable backup. */
+/** $@: ids of the shards that the server knows. stdout: a tar of influxd's portable backup. None of those that have a folder may be
+ *  missing: the server leaves out what it could not open, and influxd says success (services/snapshotter/service.go,
+ *  writeDatabaseInfo). A shard that was created ahead of its time has no folder yet.
+ *
+ *  influxd tries again for four minutes what fails because the disk is full, and the disk, which may be the server's own, stays full
+ *  meanwhile (seen with 1.6.7). So it is ended as soon as it says so. */
 export const dumpScript = `${workFolder}
-influxd backup -portable -host 127.0.0.1:8088 "$dir" >&2 || exit
+status=$(
+  {
+    {
+      sh -c 'echo $$; exec influxd backup -portable -host 127.0.0.1:8088 "$1" 2>&1' influxd "$dir"
+      echo $? >&4
+    } | {
+      IFS= read -r influxd
+      while IFS= read -r line; do
+        echo "$line" >&2
+        case $line in *'no space left on device'*) kill "$influxd" ;; esac
+      done
+    }
+  } 4>&1
+)
+[ "$status" = 0 ] || exit "$status"
+for id; do
+  for each in "$INFLUXDB_DATA_DIR" /bitnami/influxdb/data /var/lib/influxdb/data; do
+    for folder in "$each"/*/*/"$id"; do
+      [ ! -d "$folder" ] || [ -f "$(echo "$dir"/*".s$id.tar.gz")" ] || { echo "the backup lacks shard $id" >&2; exit 3; }
+    done
+  done
+done
 ${send}`;
 
 /** stdin: that tar. No database but the server's own may exist. */

@@ -131,6 +131,11 @@ const facts = jsonObject({
   ),
   lostDefiners,
   functions: names("name", "mysql.func"),
+  endlessEvents: names(
+    "concat(event_schema, '.', event_name)",
+    `information_schema.events where not ${isOurs("event_schema")}
+      and concat(event_name, event_definition, event_comment, definer) like '%;;%'`,
+  ),
   engines: names(
     "engine",
     `(select distinct engine from information_schema.tables where ${isTable} and not ${isOurs("table_schema")}) e`,

@@ -1,7 +1,13 @@
 /** Shell and SQL that run in PostgreSQL's pod. All of it is constant; data comes as arguments, secrets over stdin. */
 
+/** How long a dump waits for one lock. pg_dump wants it as an argument: it takes PGOPTIONS' back. */
+const lockWaitMs = 300_000;
+
 /** Finds the tools, the socket and the superuser of this container: POSTGRES_POSTGRES_PASSWORD is the superuser's in images
- *  where POSTGRES_USER is an ordinary one (Bitnami); elsewhere POSTGRES_USER is the superuser (the official image). */
+ *  where POSTGRES_USER is an ordinary one (Bitnami); elsewhere POSTGRES_USER is the superuser (the official image).
+ *
+ *  PGOPTIONS beat what is set for a role or a database, which its owner may do: timeouts, read-only sessions, and a search path
+ *  that would have functions of his own run in our place, as the superuser (CVE-2018-1058). */
 const prelude = `
 PATH=$PATH:/opt/bitnami/postgresql/bin:/usr/local/pgsql/bin
 for d in /usr/lib/postgresql/*/bin; do PATH=$PATH:$d; done
@@ -16,7 +22,8 @@ fi
 [ -z "\${KAA_PASSWORD:-}" ] || PGPASSWORD=$KAA_PASSWORD
 PGPORT=\${POSTGRESQL_PORT_NUMBER:-5432} PGHOST=127.0.0.1
 for d in /var/run/postgresql /tmp; do if [ -S "$d/.s.PGSQL.$PGPORT" ]; then PGHOST=$d; break; fi; done
-PGOPTIONS='-c statement_timeout=0 -c idle_in_transaction_session_timeout=0 -c lock_timeout=300000 -c client_min_messages=warning'
+PGOPTIONS='-c statement_timeout=0 -c idle_in_transaction_session_timeout=0 -c lock_timeout=${lockWaitMs}'
+PGOPTIONS="$PGOPTIONS -c default_transaction_read_only=off -c search_path=pg_catalog -c client_min_messages=warning"
 PGCONNECT_TIMEOUT=20 PGCLIENTENCODING=UTF8 LC_ALL=C
 unset KAA_PASSWORD PGDATABASE PGSERVICE PGSSLMODE PGSSLCERT PGSSLKEY PGHOSTADDR PGPASSFILE
 export PATH PGUSER PGPASSWORD PGPORT PGHOST PGOPTIONS PGCONNECT_TIMEOUT PGCLIENTENCODING LC_ALL
@@ -85,8 +92,9 @@ export const extensionsScript = `${prelude}
 sql -d "$1" -c "select coalesce(json_agg(extname order by extname), '[]') from pg_extension"
 `;
 
-const countFunction = `
-create function pg_temp.kaa_counts() returns text language plpgsql as $kaa$
+/** Creates nothing: a database may have an event trigger that forbids it. */
+const selectCounts = `
+do $kaa$
 declare t record; n bigint; total bigint := 0; tables bigint := 0;
 begin
   for t in select c.oid::regclass as name from pg_class c join pg_namespace s on s.oid = c.relnamespace
@@ -96,8 +104,10 @@ begin
     execute format('select count(*) from only %s', t.name) into n;
     total := total + n; tables := tables + 1;
   end loop;
-  return json_build_object('tables', tables, 'rows', total, 'largeObjects', (select count(*) from pg_largeobject_metadata))::text;
+  perform set_config('kaa.counts', json_build_object('tables', tables, 'rows', total,
+    'largeObjects', (select count(*) from pg_largeobject_metadata))::text, false);
 end $kaa$;
+select current_setting('kaa.counts');
 `;
 
 /** $1 the conninfo of a database, $2 zlib's level. A second session exports its snapshot and counts rows in it, so that the counts are
@@ -106,14 +116,13 @@ end $kaa$;
 export const dumpScript = `${prelude}
 counting=$(cat <<'SQL'
 begin isolation level repeatable read;
-select pg_export_snapshot();${countFunction}
-select pg_temp.kaa_counts();
+select pg_export_snapshot();${selectCounts}
 SQL
 )
 sh -c 'printf "%s\\n" "\\\\echo $$" "$1"; while sleep 1 && echo; do :; done' feeder "$counting" | sql -d "$1" | {
   IFS= read -r feeder; IFS= read -r snapshot; IFS= read -r counts
   if [ -z "$counts" ]; then echo "cannot read the database's counts" >&2; [ -z "$feeder" ] || kill "$feeder"; exit 1; fi
-  pg_dump -Fc "-Z$2" --no-sync -w --snapshot="$snapshot" -d "$1"
+  pg_dump -Fc "-Z$2" --no-sync -w --lock-wait-timeout=${lockWaitMs} --snapshot="$snapshot" -d "$1"
   status=$?
   kill "$feeder"
   echo "kaa-counts $counts" >&2
@@ -125,8 +134,7 @@ sh -c 'printf "%s\\n" "\\\\echo $$" "$1"; while sleep 1 && echo; do :; done' fee
 export const countScript = `${prelude}
 sql -d "$1" -f - <<'SQL'
 analyze;
-${countFunction}
-select pg_temp.kaa_counts();
+${selectCounts}
 SQL
 `;
 
