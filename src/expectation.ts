@@ -57,6 +57,7 @@ export async function lastDumps(
       const [described] = await describeSnapshots(store, [entry], signal);
       if (described === undefined || described.problem !== undefined) {
         isSure = false;
+        tellUnknown(scope, described?.problem);
         continue;
       }
       const { manifest } = described;
@@ -138,7 +139,11 @@ async function inTime<T>(scope: Scope, look: (signal: AbortSignal) => Promise<T>
     return await look(AbortSignal.any([scope.signal, AbortSignal.timeout(patienceMs)]));
   } catch (error) {
     scope.signal.throwIfAborted();
-    scope.reporter.detail(`the last snapshot does not tell how large dumps are: ${messageOf(error)}`);
+    tellUnknown(scope, error);
     return undefined;
   }
+}
+
+function tellUnknown({ reporter }: Scope, why: unknown): void {
+  reporter.detail(`the last snapshot does not tell how large dumps are: ${messageOf(why)}`);
 }

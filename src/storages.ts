@@ -64,7 +64,7 @@ export async function withLock<T>(
   // What the work has done stands, whatever becomes of the lock.
   const release = () =>
     lock.release().catch((error: unknown) => {
-      scope.reporter.warning(`the lock was not released and will free itself in a minute: ${messageOf(error)}`);
+      scope.reporter.warning(`the lock was not released and will free itself within two minutes: ${messageOf(error)}`);
     });
   let result: T;
   try {
