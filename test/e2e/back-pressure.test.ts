@@ -2,12 +2,13 @@
 import { readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { inPod, program } from "./bed.ts";
+import { inPod, kubectl, program } from "./bed.ts";
 import { SlowS3 } from "./slow-s3.ts";
 
 const namespace = "production-kaa";
 const create = ["create", "-n", namespace, "--storage", "postgresql", "-o", "name"];
 const psql = (sql: string) => inPod(namespace, "postgresql", `psql -qX -d postgres -c "${sql}"`);
+const begunAt = new Date();
 let door: SlowS3;
 
 beforeAll(async () => {
@@ -63,6 +64,13 @@ test("a store that takes nothing holds the dump back in the pod, and memory does
   expect(await program(["verify", created.stdout.trim(), "-n", namespace])).toMatchObject({ code: 0 });
 });
 
+/** PostgreSQL is process 1 of its container: an orphan of ours that dies of a signal would be a crash of its own to it. */
+async function expectNoRestart(): Promise<void> {
+  const log = await kubectl(["-n", namespace, "logs", "kaa-postgresql-0", `--since-time=${begunAt.toISOString()}`]);
+  expect(log, "it logs what we have cut off").toMatch(/connection to client lost|unexpected EOF on client connection/);
+  expect(log).not.toMatch(/terminated by signal|reinitializing|automatic recovery/);
+}
+
 test("Ctrl-C is obeyed at once while the store takes nothing, and the dump in the pod ends", async () => {
   door.bytesPerSecond = 4e6;
   let stoppedAt = 0;
@@ -88,4 +96,18 @@ test("Ctrl-C is obeyed at once while the store takes nothing, and the dump in th
     await sleep(500);
   }
   expect((await program(["list", "-n", namespace, "-o", "name"])).stdout).toBe(before.stdout);
+  await expectNoRestart();
 });
+
+test("a dump that is stopped at any moment is no crash for PostgreSQL", async () => {
+  door.bytesPerSecond = Number.POSITIVE_INFINITY;
+  for (let round = 0; round < 12; round++) {
+    const ran = await program(create, {
+      env: { AWS_ENDPOINT_URL: door.url },
+      onStart: (child) => void setTimeout(() => child.kill("SIGINT"), 400 + round * 350),
+    });
+    expect([0, 130], ran.stderr).toContain(ran.code);
+  }
+  while ((await dumpedBytes()) !== undefined) await sleep(500);
+  await expectNoRestart();
+}, 300_000);

@@ -111,20 +111,22 @@ select current_setting('kaa.counts');
 `;
 
 /** $1 the conninfo of a database, $2 zlib's level. A second session exports its snapshot and counts rows in it, so that the counts are
- *  those of the dump; it stays open until pg_dump has ended, kept by a feeder that writes an empty line each second and so
- *  also ends by itself (SIGPIPE) should psql die. The counts go to stderr. */
+ *  those of the dump; it stays open until pg_dump has ended, kept by a feeder that writes an empty line each second. Then psql is
+ *  killed, and the feeder ends by itself (SIGPIPE): were it killed, its sleep would be an orphan, which the wrapper, when it ends
+ *  everything at that moment, would kill, too, and PostgreSQL would restart (src/cluster/wrapper.ts). The counts go to stderr. */
 export const dumpScript = `${prelude}
 counting=$(cat <<'SQL'
+\\! echo $PPID
 begin isolation level repeatable read;
 select pg_export_snapshot();${selectCounts}
 SQL
 )
-sh -c 'printf "%s\\n" "\\\\echo $$" "$1"; while sleep 1 && echo; do :; done' feeder "$counting" | sql -d "$1" | {
-  IFS= read -r feeder; IFS= read -r snapshot; IFS= read -r counts
-  if [ -z "$counts" ]; then echo "cannot read the database's counts" >&2; [ -z "$feeder" ] || kill "$feeder"; exit 1; fi
+sh -c 'printf "%s\\n" "$1"; while sleep 1 && echo; do :; done' feeder "$counting" | sql -d "$1" | {
+  IFS= read -r client; IFS= read -r snapshot; IFS= read -r counts
+  if [ -z "$counts" ]; then echo "cannot read the database's counts" >&2; [ -z "$client" ] || kill "$client"; exit 1; fi
   pg_dump -Fc "-Z$2" --no-sync -w --lock-wait-timeout=${lockWaitMs} --snapshot="$snapshot" -d "$1"
   status=$?
-  kill "$feeder"
+  kill "$client"
   echo "kaa-counts $counts" >&2
   exit $status
 }
