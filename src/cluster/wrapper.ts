@@ -7,7 +7,8 @@
  *  Nothing here may become an orphan that dies of a signal: in a database's container the server itself is process 1 and
  *  adopts it, and PostgreSQL takes the death of a child that it does not know for a crash of one of its own and restarts
  *  (seen with 15.18; postmaster.c, CleanupBackend). So only leaves of our process tree are ever killed: their parents are
- *  shells that wait for them, and go on to end by themselves; nor does the watchdog ever die while it sleeps, for a server that
+ *  shells that wait for them, and go on to end by themselves. No shell is killed, though it has no child: it may be about to
+ *  start one. Nor does the watchdog ever die while it sleeps, for a server that
  *  is process 1 and waits for nobody would keep its sleep as a zombie; a signal may end its wait early, so it waits until
  *  there is nothing left to wait for. The tree is read from /proc with nothing but built-ins.
  *  `hold` keeps a pipe open meanwhile, because the end of a cut input must not look like the end of a whole one.
@@ -21,9 +22,10 @@ export const wrapperScript = `nonce=$1 length=$2 sha256=$3 decoder=$4 encoder=$5
 shift 6
 exec 3<&0 5>&1 </dev/null
 end_leaves() {
-  family=" $$ " grown= all=
+  family=" $$ " grown= all= shells=
   for stat in /proc/[0-9]*/stat; do
     read -r line 2>/dev/null <"$stat" || continue
+    case $line in *" (sh) "*) shells="$shells \${line%% *} " ;; esac
     rest=\${line##*) } && rest=\${rest#* }
     all="$all \${line%% *}:\${rest%% *}"
   done
@@ -35,7 +37,7 @@ end_leaves() {
     done
   done
   for pid in $family; do
-    case "$all " in *":$pid "*) ;; *) kill "-$1" "$pid" ;; esac
+    case "$all $shells" in *":$pid "* | *" $pid "*) ;; *) kill "-$1" "$pid" ;; esac
   done
 } 2>/dev/null
 end_all() {
