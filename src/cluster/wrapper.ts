@@ -16,6 +16,8 @@
  *  that comes first (14 of 100 commands then outlived us), so its set of caught signals is looked at (USR1 is the tenth). Its
  *  redirections are made by `exec`, because dash keeps copies of descriptors that are redirected on a compound command, and would
  *  hold pipes open.
+ *  In the end it is told so until it has ended: a signal that comes as its trap is taken away is lost, and a restore then waited for
+ *  ever (seen once).
  *  `dd` is the last to write: tee writes 8 KiB at a time, and each write is a message of its own through runtime, kubelet and API
  *  server (a dump of 1.7 GB took a fifth longer). */
 export const wrapperScript = `nonce=$1 length=$2 sha256=$3 decoder=$4 encoder=$5 body=$6
@@ -132,7 +134,12 @@ report=$(
     }
   } 8>&1
 )
-{ kill "$watchdog"; wait "$watchdog"; } 2>/dev/null
+ended() {
+  read -r line <"/proc/$watchdog/stat" || return 0
+  case \${line##*) } in [ZX]*) return 0 ;; esac
+  return 1
+}
+{ until kill "$watchdog"; ended; do :; done; wait "$watchdog"; } 2>/dev/null
 report=$(echo $report) status=\${report##*status }
 printf '\\nkaa-backup %s %s\\n' "$nonce" "$report" >&2
 exit "\${status%% *}"
