@@ -2,6 +2,7 @@
  *  engines themselves are in test/e2e. */
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { setTimeout as pause } from "node:timers/promises";
 import { describe, expect, test as oneAfterAnother, vi } from "vitest";
 import { mariadbDump, mariadbInspection } from "../fakes/mariadb.ts";
 import { refuse } from "../fakes/s3-server.ts";
@@ -179,6 +180,7 @@ describe("DB-14: a dump is much smaller than the last one", () => {
   ] as const)("the earlier ones %s: that is told, and none is pruned", async (_title, fault) => {
     await using stage = await Stage.set({ pod: "function" });
     for (let older = 0; older < 2; older++) await stage.snapshot();
+    await pause(1000 - (Date.now() % 1000)); // whose name is taken, only the listing tells
     stage.s3.fault({ ...fault, action: refuse(403, "AccessDenied") });
     const before = await stage.state();
     const ended = await stage.create("--min-size-ratio", "0.5", "--keep-last", "1");
