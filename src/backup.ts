@@ -35,6 +35,7 @@ import {
   type Scope,
   summaryOf,
   taskName,
+  taskOf,
   withLock,
 } from "./storages.ts";
 import type { Store } from "./stores/store.ts";
@@ -106,7 +107,8 @@ async function dumpLocked(plan: BackupPlan, scope: Scope, store: Store): Promise
       if (!isLast && earlier?.some((each) => each.name === name)) return undefined;
       const instances = looked.ready.map((each) => each.instance);
       const last = await lastDumps(earlier, instances, store, locked);
-      return await dumpAll({ plan, scope: locked, store, name, last, confirmLock: lock.confirm }, looked);
+      const planned = planTasks(looked, last);
+      return await dumpAll({ plan, scope: locked, store, name, planned, last, confirmLock: lock.confirm }, looked);
     });
     if (result !== undefined) return result;
     // An earlier run began in this very second, and has ended.
@@ -115,11 +117,9 @@ async function dumpLocked(plan: BackupPlan, scope: Scope, store: Store): Promise
   }
 }
 
-async function dumpAll(begun: Omit<Run, "planned">, looked: Looked): Promise<BackupResult> {
-  const { plan, scope, store, name, last, confirmLock } = begun;
-  const { ready, failures } = looked;
-  const run: Run = { ...begun, planned: planTasks(looked, last) };
-  scope.reporter.planned(run.planned);
+async function dumpAll(run: Run, { ready, failures }: Looked): Promise<BackupResult> {
+  const { plan, scope, store, name, planned, last, confirmLock } = run;
+  scope.reporter.planned(planned);
   for (const { storage, instance, error } of failures) scope.reporter.failed(`${storage}/${instance}`, error);
   const publishedNames = async () => new Set((await listSnapshots(store, scope.signal)).map((each) => each.name));
   const named = ready.map((each) => ({ ...each, context: { ...each.context, snapshotName: name, publishedNames } }));
@@ -173,9 +173,10 @@ async function lookAround(plan: BackupPlan, scope: Scope): Promise<Looked> {
 /** Looks again at what failed for a reason that may pass: an election, a pod that is being replaced. */
 async function inspectPatiently({ storages, retry }: BackupPlan, scope: Scope, first: Looked): Promise<Looked> {
   let looked = first;
-  for (let attempt = 1; attempt < retry.attempts && looked.failures.some(({ error }) => mayPass(error)); attempt++) {
-    await pause(retry.pauseMs * attempt, undefined, { signal: scope.signal });
+  for (let attempt = 1; attempt < retry.attempts; attempt++) {
     const passing = new Set(looked.failures.filter(({ error }) => mayPass(error)).map(taskOf));
+    if (passing.size === 0) break;
+    await pause(retry.pauseMs * attempt, undefined, { signal: scope.signal });
     const found = (await findStorages(scope, storages)).map((each) => ({
       ...each,
       instances: each.instances.filter((instance) => passing.has(taskName(instance))),
@@ -187,8 +188,6 @@ async function inspectPatiently({ storages, retry }: BackupPlan, scope: Scope, f
   }
   return looked;
 }
-
-const taskOf = ({ storage, instance }: Failure) => taskName({ storage, name: instance });
 
 /** Whether trying again may help. */
 function mayPass(error: UserError): boolean {

@@ -138,7 +138,8 @@ export async function describeSnapshots(
   return described.filter((each) => each !== undefined);
 }
 
-async function describeSnapshot(
+/** @returns undefined when it has gone since it was listed. */
+export async function describeSnapshot(
   store: Store,
   entry: CatalogEntry,
   signal: AbortSignal,

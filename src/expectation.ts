@@ -2,10 +2,10 @@
  *  own estimate is that of the data on the server's disk, often several times as much as a compressed dump. */
 import { messageOf } from "./base/errors.ts";
 import type { PlannedTask } from "./base/reporter.ts";
-import { type CatalogEntry, describeSnapshots, listSnapshots } from "./catalog.ts";
+import { type CatalogEntry, describeSnapshot, listSnapshots } from "./catalog.ts";
 import type { Instance } from "./drivers/driver.ts";
 import type { Manifest } from "./snapshot/toc.ts";
-import { type Failure, type Inspected, type Scope, storedBytes, taskName } from "./storages.ts";
+import { type Failure, type Inspected, type Scope, storedBytes, taskName, taskOf } from "./storages.ts";
 import type { Store } from "./stores/store.ts";
 
 /** An estimate is not worth waiting for longer than this. */
@@ -54,7 +54,7 @@ export async function lastDumps(
   const look = async (signal: AbortSignal) => {
     for (const entry of earlier?.slice(0, mostRead) ?? []) {
       if (isFound()) break;
-      const [described] = await describeSnapshots(store, [entry], signal);
+      const described = await describeSnapshot(store, entry, signal);
       if (described === undefined || described.problem !== undefined) {
         isSure = false;
         tellUnknown(scope, described?.problem);
@@ -69,7 +69,7 @@ export async function lastDumps(
         bytes: storedBytes(each),
       }));
       for (const each of found) {
-        const task = taskName({ storage: each.storage, name: each.instance });
+        const task = taskOf(each);
         if (!dumps.has(task)) dumps.set(task, each);
       }
       if (manifest.complete) complete ??= found;
@@ -90,7 +90,7 @@ export function planTasks(
   { ready, failures }: { readonly ready: readonly Inspected[]; readonly failures: readonly Failure[] },
   last: LastDumps,
 ): readonly PlannedTask[] {
-  const failed = failures.map(({ storage, instance }) => ({ task: taskName({ storage, name: instance }) }));
+  const failed = failures.map((each) => ({ task: taskOf(each) }));
   const tasks = ready.map(({ driver, instance, inspection }) => {
     const task = taskName(instance);
     // Data that go into the bucket by themselves do not count in the last snapshot's streams.
@@ -116,7 +116,7 @@ export function shrunkDumps(
   ratio: number,
 ): readonly ShrunkDump[] {
   return instances.flatMap((entry) => {
-    const last = dumps.get(taskName({ ...entry, name: entry.instance }));
+    const last = dumps.get(taskOf(entry));
     const bytes = storedBytes(entry);
     return last === undefined || bytes >= last.bytes * ratio ? [] : [{ ...named(entry), bytes, last }];
   });
@@ -130,7 +130,7 @@ export function goneDumps(
 ): readonly ShrunkDump[] {
   const there = new Set(tasks.map((each) => each.task));
   return complete
-    .filter(({ storage, instance }) => storages.includes(storage) && !there.has(taskName({ storage, name: instance })))
+    .filter((each) => storages.includes(each.storage) && !there.has(taskOf(each)))
     .map((last) => ({ ...named(last), bytes: 0, last }));
 }
 

@@ -105,6 +105,11 @@ export function taskName(instance: Pick<Instance, "storage" | "name">): string {
   return `${instance.storage}/${instance.name}`;
 }
 
+/** The same of what tells of an instance: a manifest's entry, a failure. */
+export function taskOf({ storage, instance }: { readonly storage: string; readonly instance: string }): string {
+  return taskName({ storage, name: instance });
+}
+
 /** Bytes of an instance in a snapshot as they travel: after the pod's encoding, before this side's compression. */
 export function storedBytes(entry: InstanceEntry): number {
   return entry.streams.reduce((sum, stream) => sum + stream.stored.bytes, 0);

@@ -69,20 +69,27 @@ test("it waits until there is such a pod and it is ready", async () => {
   expect(outcome).toMatchObject({ failures: [] });
 });
 
-test("a run that begins in the second in which an earlier one began and ended takes the next one's name, and asks the store once", async () => {
-  const labelled = podNamed("db-0", labels);
+/** One database in one pod, and an empty folder for its snapshots.
+ *  @param inspect what the pod tells of its server. */
+function oneDatabase(inspect: () => string): { readonly scope: Scope; readonly folder: string } {
+  const pod = podNamed("db-0", labels);
   const scripted = scriptCluster(({ script }) =>
-    script === scripts.inspectScript ? JSON.stringify(server) : "-- \n-- Dump completed on 2026-11-24\n",
+    script === scripts.inspectScript ? inspect() : "-- \n-- Dump completed on 2026-11-24\n",
   );
   const part: Partial<Cluster> = {
     checkNamespace: async () => {},
-    listPods: async () => [labelled],
+    listPods: async () => [pod],
     version: async () => "v1.34.4",
     lock: async () => heldLock,
   };
   const scope: Scope = { ...scopeOf({ ...scripted, ...part }, AbortSignal.timeout(20_000)), compression: "client" };
   const folder = mkdtempSync(join(tmpdir(), "kaa-backup-"));
   onTestFinished(() => rmSync(folder, { recursive: true }));
+  return { scope, folder };
+}
+
+test("a run that begins in the second in which an earlier one began and ended takes the next one's name, and asks the store once", async () => {
+  const { scope, folder } = oneDatabase(() => JSON.stringify(server));
   await pause(1000 - (Date.now() % 1000)); // both within one second
   const names: string[] = [];
   for (let run = 0; run < 2; run++) {
@@ -99,22 +106,11 @@ test.each([
   ["storage-not-ready", 3, "failed"],
   ["credentials", 1, "failed"],
 ] as const)("a look that fails with %s, %i times of three: %s", async (outcome, times, end) => {
-  const labelled = podNamed("db-0", labels);
   let looks = 0;
-  const scripted = scriptCluster(({ script }) => {
-    if (script !== scripts.inspectScript) return "-- \n-- Dump completed on 2026-11-24\n";
+  const { scope, folder } = oneDatabase(() => {
     if (looks++ < times) throw new UserError(outcome, "an election");
     return JSON.stringify(server);
   });
-  const part: Partial<Cluster> = {
-    checkNamespace: async () => {},
-    listPods: async () => [labelled],
-    version: async () => "v1.34.4",
-    lock: async () => heldLock,
-  };
-  const scope: Scope = { ...scopeOf({ ...scripted, ...part }, AbortSignal.timeout(20_000)), compression: "client" };
-  const folder = mkdtempSync(join(tmpdir(), "kaa-backup-"));
-  onTestFinished(() => rmSync(folder, { recursive: true }));
   const run = backup({ ...plan, retry: { attempts: 3, pauseMs: 1, readyMs: 0 } }, scope, directoryStore(folder));
   if (end === "complete") await expect(run).resolves.toMatchObject({ failures: [] });
   else await expect(run).rejects.toMatchObject({ outcome, message: expect.stringContaining("an election") });

@@ -7,7 +7,7 @@ import { UserError } from "../base/errors.ts";
 import { type CatalogEntry, type Described, describeSnapshots } from "../catalog.ts";
 import type { DriverName } from "../drivers/registry.ts";
 import type { InstanceEntry, Manifest } from "../snapshot/toc.ts";
-import { storedBytes, taskName } from "../storages.ts";
+import { storedBytes, taskOf } from "../storages.ts";
 import type { Store } from "../stores/store.ts";
 import type { Io } from "./io.ts";
 import { PromptOutput } from "./prompt-output.ts";
@@ -81,7 +81,7 @@ export class Picker {
    *  @throws UserError `interrupted`. */
   async storages(manifest: Manifest, possible: readonly DriverName[]): Promise<readonly DriverName[]> {
     const held = possible.filter((name) => manifest.instances.some(({ storage }) => storage === name));
-    const missing = manifest.failures.map(({ storage, instance }) => taskName({ storage, name: instance }));
+    const missing = manifest.failures.map(taskOf);
     const partial = missing.length === 0 ? "" : ` It is PARTIAL, without ${missing.join(", ")}`;
     const chosen = await multiselect({
       message: `Restore which storages of ${manifest.name}?${printableLine(partial)}`,

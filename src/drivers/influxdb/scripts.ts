@@ -66,7 +66,7 @@ status=$(
 )
 [ "$status" = 0 ] || exit "$status"
 for id; do
-  for each in "$INFLUXDB_DATA_DIR" /bitnami/influxdb/data /var/lib/influxdb/data; do
+  for each in ${dataFolders}; do
     for folder in "$each"/*/*/"$id"; do
       [ ! -d "$folder" ] || [ -f "$(echo "$dir"/*".s$id.tar.gz")" ] || { echo "the backup lacks shard $id" >&2; exit 3; }
     done
