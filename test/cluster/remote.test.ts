@@ -1,4 +1,7 @@
 /** When a command counts as a success: every part of the pod's own report must be there and agree with what arrived. */
+import { existsSync, mkdtempSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { collect, type Digest, digestOf } from "../../src/base/bytes.ts";
@@ -237,6 +240,23 @@ test("a script that is too long for a URL goes over stdin, and is in no request"
   expect(answered).toEqual([script]);
   expect(JSON.stringify(server.requests)).not.toContain("xxxxxxxx");
 });
+
+test("a tool that starts others does not end before them, whenever it is told to end", async () => {
+  const dir = mkdtempSync(join(tmpdir(), "kaa-"));
+  const orphans = join(dir, "orphans");
+  const child = `sleep 0.01; read -r pid name state parent rest </proc/$$/stat; [ "$parent" = $PPID ] || echo x >>"$0"`;
+  const tool = 'mkfifo "$3" && exec 9<>"$3"; while :; do read -rt 0.02 <&9; sh -c "$2" "$1"; done';
+  const runs = Array.from({ length: 16 }, async (_, n) => {
+    const stopping = new AbortController();
+    setTimeout(() => stopping.abort(new Error("stopped")), 1000 + 50 * n);
+    const args = [tool, orphans, child, join(dir, `${n}`)];
+    const { output } = begin({ script: 'exec bash -c "$1" bash "$2" "$3" "$4"', args, signal: stopping.signal });
+    await collect(output, 0);
+  });
+  for (const ended of await Promise.allSettled(runs)) expect(ended).toMatchObject({ reason: new Error("stopped") });
+  expect(await server.quiet(30_000)).toBe(true);
+  expect(existsSync(orphans), "one was left alone").toBe(false);
+}, 45_000);
 
 test("a server that speaks no websocket any more has broken the connection", async () => {
   server.execFault = () => ({ kind: "huge-frame" });

@@ -116,12 +116,12 @@ select current_setting('kaa.counts');
  *  everything at that moment, would kill, too, and PostgreSQL would restart (src/cluster/wrapper.ts). The counts go to stderr. */
 export const dumpScript = `${prelude}
 counting=$(cat <<'SQL'
-\\! echo $PPID
 begin isolation level repeatable read;
 select pg_export_snapshot();${selectCounts}
 SQL
 )
-sh -c 'printf "%s\\n" "$1"; while sleep 1 && echo; do :; done' feeder "$counting" | sql -d "$1" | {
+sh -c 'printf "%s\\n" "$1"; while sleep 1 && echo; do :; done' feeder "$counting" |
+  sh -c 'echo $$; exec psql -XAtqw -v ON_ERROR_STOP=1 -d "$1"' client "$1" | {
   IFS= read -r client; IFS= read -r snapshot; IFS= read -r counts
   if [ -z "$counts" ]; then echo "cannot read the database's counts" >&2; [ -z "$client" ] || kill "$client"; exit 1; fi
   pg_dump -Fc "-Z$2" --no-sync -w --lock-wait-timeout=${lockWaitMs} --snapshot="$snapshot" -d "$1"
