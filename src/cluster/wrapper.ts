@@ -8,9 +8,9 @@
  *  adopts it, and PostgreSQL takes the death of a child that it does not know for a crash of one of its own and restarts
  *  (seen with 15.18; postmaster.c, CleanupBackend). So only leaves of our process tree are ever killed: their parents are
  *  shells that wait for them, and go on to end by themselves. No shell is killed, though it has no child: it may be about to
- *  start one. A tool that is none (pg_dumpall runs `pg_dump --version`) is stopped first, and leaves are looked for when no
- *  stopped one can start another any more: one that had none when it was looked at once left a shell behind that exited with
- *  141, which is a crash to PostgreSQL, too. Nor does the watchdog ever die while it sleeps, for a server that
+ *  start one. A tool that is none (pg_dumpall runs `pg_dump --version`) is stopped first, and told to end if it is a leaf
+ *  although it was seen stopped before: one that had started nothing when it was looked at once left a shell behind that exited
+ *  with 141, which is a crash to PostgreSQL, too. Nor does the watchdog ever die while it sleeps, for a server that
  *  is process 1 and waits for nobody would keep its sleep as a zombie; a signal may end its wait early, so it waits until
  *  there is nothing left to wait for. The tree is read from /proc with nothing but built-ins.
  *  `hold` keeps a pipe open meanwhile, because the end of a cut input must not look like the end of a whole one.
@@ -26,11 +26,13 @@ export const wrapperScript = `nonce=$1 length=$2 sha256=$3 decoder=$4 encoder=$5
 shift 6
 exec 3<&0 5>&1 </dev/null
 signal_tools() {
-  family=" $$ " grown= all= shells=
+  before=$stopped stopped= family=" $$ " grown= all= shells=
   for stat in /proc/[0-9]*/stat; do
     read -r line 2>/dev/null <"$stat" || continue
     case $line in *" (sh) "*) shells="$shells \${line%% *} " ;; esac
-    rest=\${line##*) } && rest=\${rest#* }
+    rest=\${line##*) }
+    case $rest in T*) stopped="$stopped \${line%% *} " ;; esac
+    rest=\${rest#* }
     all="$all \${line%% *}:\${rest%% *}"
   done
   while [ "$grown" != "$family" ]; do
@@ -43,6 +45,7 @@ signal_tools() {
   for pid in $family; do
     case $shells in *" $pid "*) continue ;; esac
     case "$1$all " in STOP* | CONT*) ;; *":$pid "*) continue ;; esac
+    case "$1$before" in TERM*" $pid "* | [!T]*) ;; *) continue ;; esac
     kill "-$1" "$pid"
   done
 } 2>/dev/null

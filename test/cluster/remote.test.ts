@@ -245,10 +245,10 @@ test("a tool that starts others does not end before them, whenever it is told to
   const dir = mkdtempSync(join(tmpdir(), "kaa-"));
   const orphans = join(dir, "orphans");
   const child = `sleep 0.01; read -r pid name state parent rest </proc/$$/stat; [ "$parent" = $PPID ] || echo x >>"$0"`;
-  const tool = 'mkfifo "$3" && exec 9<>"$3"; while :; do read -rt 0.02 <&9; sh -c "$2" "$1"; done';
-  const runs = Array.from({ length: 16 }, async (_, n) => {
+  const tool = 'mkfifo "$3" && exec 9<>"$3"; while :; do read -rt 0.1 <&9; sh -c "$2" "$1"; done';
+  const runs = Array.from({ length: 8 }, async (_, n) => {
     const stopping = new AbortController();
-    setTimeout(() => stopping.abort(new Error("stopped")), 1000 + 50 * n);
+    setTimeout(() => stopping.abort(new Error("stopped")), 1000 + 30 * n);
     const args = [tool, orphans, child, join(dir, `${n}`)];
     const { output } = begin({ script: 'exec bash -c "$1" bash "$2" "$3" "$4"', args, signal: stopping.signal });
     await collect(output, 0);
