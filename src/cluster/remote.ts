@@ -71,12 +71,20 @@ async function* run(
   }
 }
 
-/** Longer scripts go over stdin: everything in the command is part of one URL, whose length proxies limit, often to 8 KiB. */
-const longScriptBytes = 2048;
+/** Longer scripts and arguments go over stdin: everything in the command is part of one URL, whose length proxies limit, often
+ *  to 8 KiB. */
+const longCommandBytes = 2048;
 
 function withShortScript(command: Command): Command {
-  if (Buffer.byteLength(command.script) <= longScriptBytes) return command;
-  return { ...command, script: 'eval "$KAA_SCRIPT"', secrets: { ...command.secrets, KAA_SCRIPT: command.script } };
+  const args = command.args ?? [];
+  if (Buffer.byteLength([command.script, ...args].join("&command=")) <= longCommandBytes) return command;
+  const quoted = args.map((each) => `'${each.replaceAll("'", "'\\''")}'`).join(" ");
+  return {
+    ...command,
+    script: 'eval "set -- $KAA_ARGUMENTS"; eval "$KAA_SCRIPT"',
+    args: [],
+    secrets: { ...command.secrets, KAA_ARGUMENTS: quoted, KAA_SCRIPT: command.script },
+  };
 }
 
 function commandLine(command: Command, nonce: string): readonly string[] {

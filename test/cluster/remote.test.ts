@@ -234,10 +234,13 @@ test("a command that says nothing is kept by bytes on its stdin", async () => {
   }
 });
 
-test("a script that is too long for a URL goes over stdin, and is in no request", async () => {
+test("what is too long for a URL goes over stdin, and is in no request", async () => {
   const script = `echo long ${"x".repeat(3000)}`;
   await execute({ script }, "db-1");
   expect(answered).toEqual([script]);
+  const args = ["-n", "", " a  'b' ", "$HOME`echo c`\\\n", "'", "x".repeat(3000), 'ü"*'];
+  const { output } = await execute({ script: `printf '<%s>' "$@"`, args });
+  expect(output.toString()).toBe(args.map((each) => `<${each}>`).join(""));
   expect(JSON.stringify(server.requests)).not.toContain("xxxxxxxx");
 });
 

@@ -60,11 +60,12 @@ export function answerExec(
     hasAnswered = true;
     const secrets = received.subarray(0, secretsEnd).toString("latin1");
     const raw = received.subarray(secretsEnd, secretsEnd + wanted);
-    const script = /^KAA_SCRIPT=(.*)$/m.exec(secrets)?.[1];
+    const [, script] = /^KAA_SCRIPT=(.*)$/m.exec(secrets) ?? [];
+    const [, quoted = ""] = /^KAA_ARGUMENTS=(.*)$/m.exec(secrets) ?? [];
     const plain = Buffer.from(
       answer({
         script: script === undefined ? body : unescaped(script),
-        args,
+        args: script === undefined ? args : argumentsIn(unescaped(quoted)),
         input: decoder === "gzip" ? gunzipSync(raw) : raw,
       }),
     );
@@ -85,6 +86,11 @@ export function answerExec(
       options,
     );
   });
+}
+
+/** What a shell makes of words in single quotes. */
+function argumentsIn(quoted: string): readonly string[] {
+  return [...quoted.matchAll(/(?:'[^']*'|\\')+/g)].map(([word]) => word.replaceAll(/'([^']*)'|\\(')/g, "$1$2"));
 }
 
 async function deliver(
