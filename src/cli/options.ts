@@ -125,16 +125,16 @@ export async function storesOfAll(
   );
 }
 
-/** @throws UserError `usage` for a name that is no storage, with the nearest one. */
+/** @throws UserError `usage` for a name that is no storage, with the nearest one, and for an empty one: of two variables that
+ *  are not set nothing is left to name, which must not mean all. */
 export async function storagesOf(
   flags: StorageFlags,
   local: boolean,
   reporter: Reporter,
 ): Promise<{ readonly storages: readonly DriverName[]; readonly named: boolean }> {
-  const wanted = (flags.storage ?? [])
-    .flatMap((each) => each.split(","))
-    .map((each) => each.trim())
-    .filter((each) => each !== "");
+  const wanted = (flags.storage ?? []).flatMap((each) => each.split(",")).map((each) => each.trim());
+  if (wanted.includes(""))
+    throw new UserError("usage", "--storage: the name of a storage is empty", { hints: ["is a variable not set?"] });
   if (wanted.length > 0 && flags.all === true) throw new UserError("usage", "--all and --storage exclude each other");
   const names = [...new Set(wanted)].map((name) => {
     if (isDriverName(name)) return name;

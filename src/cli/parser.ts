@@ -38,7 +38,10 @@ export async function parse(
     .help("help", generalFlags.help.describe)
     .alias("help", generalFlags.help.alias)
     .parserConfiguration({ "camel-case-expansion": false, "greedy-arrays": false, "parse-numbers": true })
-    .middleware((given) => keepLast(given, parser), true)
+    .middleware((given) => {
+      refuseUnclear(argv, parser);
+      keepLast(given, parser);
+    }, true)
     .wrap(helpColumns)
     .exitProcess(false)
     .fail((message, error) => {
@@ -53,10 +56,38 @@ export async function parse(
   return printed;
 }
 
+/** yargs takes any other text of a switch for false, and a number's empty one for 0: kubectl's `--dry-run=client` would change
+ *  things, and a rule with a forgotten variable would be none.
+ *  @throws UserError `usage`. */
+function refuseUnclear(argv: readonly string[], parser: Argv): void {
+  const { boolean, number, alias } = optionsOf(parser);
+  const has = (flags: readonly string[], name: string) =>
+    flags.some((flag) => flag === name || alias[flag]?.includes(name));
+  const end = argv.includes("--") ? argv.indexOf("--") : argv.length;
+  for (const [index, each] of argv.slice(0, end).entries()) {
+    const [flag, name = "", value] = /^--?([^=]+)(?:=(.*))?$/s.exec(each) ?? [];
+    if (flag === undefined) continue;
+    const dashed = flag.replace(/=.*/s, "");
+    if (has(boolean, name) && value !== undefined && !/^(true|false)$/.test(value))
+      throw new UserError("usage", `${dashed}: "${value}" is neither true nor false`);
+    if (has(number, name) && (value ?? argv[index + 1])?.trim() === "")
+      throw new UserError("usage", `${dashed}: the value is empty`, { hints: ["is a variable not set?"] });
+  }
+}
+
+/** The flags of the command that runs, by how they are read. */
+function optionsOf(parser: Argv): {
+  readonly array: readonly string[];
+  readonly boolean: readonly string[];
+  readonly number: readonly string[];
+  readonly alias: Readonly<Record<string, readonly string[]>>;
+} {
+  return (parser as unknown as { getOptions(): ReturnType<typeof optionsOf> }).getOptions(); // not in its types
+}
+
 /** As in kubectl: a flag that is given twice has its last value, a list has all of them. yargs can do either for both. */
 function keepLast(given: Arguments, parser: Argv): void {
-  const { array } = (parser as unknown as { getOptions(): { readonly array: readonly string[] } }).getOptions(); // not in its types
-  const lists = new Set(["_", "--", ...array]);
+  const lists = new Set(["_", "--", ...optionsOf(parser).array]);
   for (const [flag, value] of Object.entries(given))
     if (Array.isArray(value) && !lists.has(flag)) given[flag] = value.at(-1);
 }

@@ -39,6 +39,28 @@ describe.each(commands.map(({ spec }) => [nameOf(spec), spec] as const))("%s", (
     }
   });
 
+  test("of a switch another value than true and false is a usage error (IN-01)", async () => {
+    for (const [flag, { alias }] of flags.filter(([, { type }]) => type === "boolean")) {
+      for (const given of [`--${flag}`, ...(alias === undefined ? [] : [`-${alias}`])]) {
+        for (const value of ["client", "", "1", "True"]) {
+          const ran = await run(`${given}=${value}`);
+          expect(ran, given).toMatchObject({ code: 2, stdout: "" });
+          expect(ran.stderr).toContain(`${given}: "${value}" is neither true nor false`);
+        }
+      }
+    }
+  });
+
+  test("an empty number beside other flags is a usage error (IN-01)", async () => {
+    for (const [flag] of flags.filter(([, { type }]) => type === "number")) {
+      for (const given of [[`--${flag}=`], [`--${flag}`, ""], [`--${flag}`, " "]]) {
+        const ran = await run("--keep-weekly", "4", ...given, "--local");
+        expect(ran, flag).toMatchObject({ code: 2, stdout: "" });
+        expect(ran.stderr).toContain(`--${flag}: the value is empty`);
+      }
+    }
+  });
+
   test("an unknown flag is a usage error that names the nearest (IN-01)", async () => {
     for (const [flag] of flags.filter(([each]) => each.length > 3)) {
       const ran = await run(`--${flag}x`);
@@ -57,6 +79,8 @@ test.each([
   [["list", "twice"], /list takes no argument "twice"/],
   [["describe"], /describe needs <date>/],
   [["verify", date, date], /verify takes no argument/],
+  [["create", "--storage", ","], /--storage: the name of a storage is empty/],
+  [["restore", "--storage", "mariadb, ", "--date", date, "--yes"], /--storage: the name of a storage is empty/],
 ])("%j is a usage error (IN-01)", async (argv, message) => {
   const ran = await session(argv);
   expect(ran).toMatchObject({ code: 2, stdout: "" });
