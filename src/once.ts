@@ -1,8 +1,15 @@
 /** A restore that is done once: what declares "this snapshot is to be restored" may be applied again and again. Which storages
  *  were restored is recorded in the namespace (record.ts), not in a Job, which goes. */
-import { withEffect } from "./base/errors.ts";
+import { UserError, withEffect } from "./base/errors.ts";
 import { withoutEnding } from "./catalog.ts";
-import { type RestoredStorages, type RestoreRecord, readRestore, recordRestore, restoreKey } from "./record.ts";
+import {
+  type RestoredStorages,
+  type RestoreRecord,
+  readRestore,
+  recordRestore,
+  restoreKey,
+  restoresName,
+} from "./record.ts";
 import type { RestoreOutcome, RestoreRequest } from "./restore.ts";
 import { asUserError, type Scope } from "./storages.ts";
 
@@ -23,15 +30,17 @@ class AlreadyRestored extends Error {
 
 const recordMs = 20_000;
 
-/** Restores, unless the record says that all that is asked for of this snapshot was restored into this namespace. One that
- *  failed, or was begun and never told its end, is done again: a restore may be repeated, for it begins by emptying its
- *  target. Which bucket the snapshot is in plays no part: one that moves is no other snapshot.
- *  @param work the restore, which must call `begin` as RestoreRequest says.
- *  @returns the record when there was nothing to do. */
+/** Restores what is asked for of this snapshot and was not restored into this namespace before, by the record. What failed, or
+ *  was begun and never told its end, is done again: a restore may be repeated, for it begins by emptying its target. But not
+ *  after a day: who has given up, or helped himself otherwise, works with that storage again. Which bucket the snapshot is in
+ *  plays no part: one that moves is no other snapshot.
+ *  @param work the restore of these storages, which must call `begin` as RestoreRequest says.
+ *  @returns the record when there was nothing to do.
+ *  @throws UserError as `work`; `refused` after that day. */
 export async function restoreOnce(
   which: OnceRequest,
   scope: Pick<Scope, "cluster" | "namespace" | "reporter" | "signal">,
-  work: (begin: NonNullable<RestoreRequest["begin"]>) => Promise<RestoreOutcome>,
+  work: (storages: OnceRequest["storages"], begin: NonNullable<RestoreRequest["begin"]>) => Promise<RestoreOutcome>,
 ): Promise<RestoreOutcome | RestoreRecord> {
   const { by } = which;
   const key = restoreKey(withoutEnding(which.date), which.sourceNamespace);
@@ -42,18 +51,24 @@ export async function restoreOnce(
 
   const before = await readRestore(scope, key, scope.signal);
   if (before !== undefined && covers(before.storages, which)) return before;
-  if (before !== undefined) scope.reporter.note(againText(before));
+  const wanted = missing(before?.storages ?? [], which);
+  if (before !== undefined) {
+    if (isGivenUp(before)) throw givenUp(before, key, scope);
+    scope.reporter.note(againText(before));
+  }
   const begin = async (signal: AbortSignal) => {
     const now = await readRestore(scope, key, signal);
     if (now !== undefined && covers(now.storages, which)) throw new AlreadyRestored(now);
-    const storages = untouched(now?.storages ?? [], which);
+    const storages = [now?.storages ?? []].flat();
+    if (wanted.some((each) => storages.includes(each)))
+      throw new UserError("busy", `another restore of this snapshot, by ${now?.by}, has ended in the meantime`);
     await record({ state: "started", outcome: "ok", storages }, signal);
     kept = storages;
   };
 
   let outcome: RestoreOutcome;
   try {
-    outcome = await work(begin);
+    outcome = await work(wanted, begin);
   } catch (error) {
     if (error instanceof AlreadyRestored) return error.record;
     // Also when the run was told to stop: the record needs a signal of its own.
@@ -76,14 +91,29 @@ export async function restoreOnce(
   return outcome;
 }
 
-function covers(restored: RestoredStorages, { named, storages }: OnceRequest): boolean {
-  if (restored === "all") return true;
-  return named && storages.every((each) => restored.includes(each));
+function covers(restored: RestoredStorages, which: OnceRequest): boolean {
+  return restored === "all" || missing(restored, which).length === 0;
 }
 
-function untouched(restored: RestoredStorages, { named, storages }: OnceRequest): readonly string[] {
-  if (restored === "all" || !named) return [];
-  return restored.filter((each) => !storages.some((touched) => touched === each));
+function missing(restored: RestoredStorages, { storages }: OnceRequest): OnceRequest["storages"] {
+  return storages.filter((each) => !restored.includes(each));
+}
+
+const givenUpMs = 24 * 3_600_000;
+
+/** Whether the last try has failed, or died, so long ago that nobody expects another. */
+function isGivenUp({ state, at }: RestoreRecord): boolean {
+  return state !== "restored" && Date.now() - at.getTime() > givenUpMs;
+}
+
+function givenUp(record: RestoreRecord, key: string, { namespace }: Pick<Scope, "namespace">): UserError {
+  const path = `[{"op":"remove","path":"/data/${key}"}]`;
+  return new UserError("refused", `${triedText(record)}: over a day ago, so it is not done again by itself`, {
+    effect: "nothing was changed",
+    hints: [
+      `if it is to be restored now, forget what was done: kubectl patch configmap -n ${namespace} ${restoresName} --type json -p '${path}'`,
+    ],
+  });
 }
 
 /** What holds the snapshot's data after a restore, with what held them before. */
@@ -100,11 +130,17 @@ function restoredBy(
   return preview.manifest.instances.every(({ storage }) => restored.includes(storage)) ? "all" : restored;
 }
 
-function againText({ state, at, by, outcome, storages }: RestoreRecord): string {
-  const when = `${by} at ${at.toISOString()}`;
+function againText(record: RestoreRecord): string {
+  const { state, at, by, storages } = record;
+  const done = [storages].flat().join(", ");
   if (state === "restored")
-    return `of this snapshot only ${[storages].flat().join(", ")} was restored, lastly by ${when}: what is asked for now is restored`;
+    return `of this snapshot only ${done} was restored, lastly by ${by} at ${at.toISOString()}: what is missing is restored now`;
+  return `${triedText(record)}: ${done === "" ? "it is done again" : `all but ${done} is done again`}`;
+}
+
+function triedText({ state, at, by, outcome }: RestoreRecord): string {
+  const when = `${by} at ${at.toISOString()}`;
   return state === "started"
-    ? `this restore was begun by ${when}, and never told its end: it is done again`
-    : `this restore was tried by ${when}, and failed (${outcome}): it is done again`;
+    ? `this restore was begun by ${when}, and never told its end`
+    : `this restore was tried by ${when}, and failed (${outcome})`;
 }

@@ -5,7 +5,7 @@ import { record, text } from "./base/json.ts";
 import type { Cluster, Objects } from "./cluster/cluster.ts";
 
 const statusName = "kaa-backup-status";
-const restoresName = "kaa-backup-restores";
+export const restoresName = "kaa-backup-restores";
 /** So that nobody takes it for leftovers. */
 const labels = { "app.kubernetes.io/managed-by": "kaa-backup" };
 

@@ -24,11 +24,14 @@ const failureOf = (storage: string) => ({
   ...{ storage, instance: "b" },
   error: new UserError("storage-failed", "exit code 1"),
 });
+const begun = { state: "started", outcome: "ok", by: "pod-0", storages: [] } as const;
 const { signal } = new AbortController();
 
 let objects: FakeObjects;
 let notes: string[];
 let calls: number;
+/** The storages of the last restore. */
+let touched: OnceRequest["storages"];
 beforeEach(() => {
   objects = fakeObjects();
   notes = [];
@@ -42,9 +45,10 @@ function scope() {
 
 /** A restore that takes its lock, begins, and ends like this. */
 function working(end: () => RestoreOutcome = () => done) {
-  return async (begin: (signal: AbortSignal) => Promise<void>) => {
+  return async (storages: OnceRequest["storages"], begin: (signal: AbortSignal) => Promise<void>) => {
     await begin(signal);
     calls += 1;
+    touched = storages;
     return end();
   };
 }
@@ -79,12 +83,33 @@ test("one in which a storage failed has failed", async () => {
 });
 
 test("one that was begun and never told its end is done again, and that is said", async () => {
-  const started = { state: "started", outcome: "ok", by: "pod-0", at: new Date(0), storages: [] } as const;
-  await recordRestore(scope(), key, started, signal);
+  await recordRestore(scope(), key, { ...begun, at: new Date() }, signal);
   expect(await restoreOnce(which, scope(), working())).toBe(done);
   expect(notes).toEqual([
-    "this restore was begun by pod-0 at 1970-01-01T00:00:00.000Z, and never told its end: it is done again",
+    expect.stringMatching(/^this restore was begun by pod-0 at .*, and never told its end: it is done again$/),
   ]);
+});
+
+test.each(["started", "failed"] as const)("one that has %s a day ago is not done again by itself", async (state) => {
+  await recordRestore(scope(), key, { ...begun, state, at: new Date(Date.now() - 25 * 3_600_000) }, signal);
+  await expect(restoreOnce(which, scope(), working())).rejects.toMatchObject({
+    outcome: "refused",
+    message: expect.stringMatching(/by pod-0 at .*: over a day ago/),
+    hints: [expect.stringContaining(`"path":"/data/${key}"`)],
+  });
+  expect(calls).toBe(0);
+  await recordRestore(scope(), key, { ...begun, state: "restored", at: new Date(0), storages: ["mariadb"] }, signal);
+  expect(await restoreOnce(which, scope(), working())).toBe(done);
+});
+
+test("what another run has restored between plan and lock is not restored once more", async () => {
+  const late = async (_storages: OnceRequest["storages"], begin: (signal: AbortSignal) => Promise<void>) => {
+    await recordRestore(scope(), key, { ...begun, state: "failed", at: new Date(), storages: ["mariadb"] }, signal);
+    await begin(signal);
+    return done;
+  };
+  await expect(restoreOnce(which, scope(), late)).rejects.toMatchObject({ outcome: "busy" });
+  expect(await readRestore(scope(), key, signal)).toMatchObject({ state: "failed", storages: ["mariadb"] });
 });
 
 /** Restores these, and tells which restores were done. */
@@ -98,10 +123,9 @@ test("storages that were not restored are, when they are asked for later; those 
   expect(await restoring(only("postgresql"))).toBe(1);
   expect(await restoring(only("postgresql"))).toBe(0);
   expect(await restoring(which)).toBe(1);
+  expect(touched).toEqual(["mariadb", "mongodb"]);
   expect(notes).toEqual([
-    expect.stringMatching(
-      /^of this snapshot only postgresql was restored, lastly by pod-1 at .*: what is asked for now/,
-    ),
+    expect.stringMatching(/^of this snapshot only postgresql was restored, lastly by pod-1 at .*: what is missing/),
   ]);
   expect(await restoring(which)).toBe(0);
   expect(await restoring(only("mariadb"))).toBe(0);
@@ -121,15 +145,18 @@ test("a restore of one storage that fails leaves the others restored, and itself
   };
   await restoring(only("postgresql", "mariadb"));
   expect(await restoring(only("mariadb", "mongodb"), fails)).toBe(1);
-  expect(await restoring(only("postgresql"))).toBe(0);
-  expect(await restoring(only("mariadb"))).toBe(1);
+  expect(await restoring(only("postgresql", "mariadb"))).toBe(0);
+  expect(await restoring(only("mariadb", "mongodb"))).toBe(1);
+  expect(touched).toEqual(["mongodb"]);
 });
 
 test("of a restore in which one storage failed the others are restored", async () => {
   await restoring(which, () => ({ ...done, failures: [failureOf("mongodb")] }));
   expect(await readRestore(scope(), key, signal)).toMatchObject({ storages: ["mariadb", "postgresql"] });
   expect(await restoring(only("postgresql"))).toBe(0);
-  expect(await restoring(only("mongodb"))).toBe(1);
+  expect(await restoring(which, () => ended("mongodb"))).toBe(1);
+  expect(touched).toEqual(["mongodb"]);
+  expect(notes).toEqual([expect.stringContaining("all but mariadb, postgresql is done again")]);
   expect(await restoring(which)).toBe(0);
 });
 
@@ -145,12 +172,17 @@ test("a record of before storages were recorded is of all of them", async () => 
   await objects.create("configmaps", "stage-kaa", body, signal);
   expect(await restoring(which)).toBe(0);
   expect(await restoring(only("mongodb"))).toBe(0);
-  await objects.patch("configmaps", place, { data: { [key]: JSON.stringify({ ...value, state: "failed" }) } }, signal);
+  await objects.patch(
+    "configmaps",
+    place,
+    { data: { [key]: JSON.stringify({ ...value, state: "failed", at: new Date().toISOString() }) } },
+    signal,
+  );
   expect(await restoring(only("mongodb"))).toBe(1);
 });
 
 test("when another run restores it while this one waits for the lock, nothing is done", async () => {
-  const late = async (begin: (signal: AbortSignal) => Promise<void>) => {
+  const late = async (_storages: OnceRequest["storages"], begin: (signal: AbortSignal) => Promise<void>) => {
     await restoreOnce({ ...which, by: "pod-2" }, scope(), working());
     await begin(signal);
     throw new Error("not reached");

@@ -27,6 +27,7 @@ const flags = {
     describe:
       "Do nothing if all that is asked for was restored here with --once before (ConfigMap kaa-backup-restores)",
   },
+  report: { ...reportFlags.report, describe: "For Jobs: tell the end by Kubernetes Events" },
 } as const;
 
 const spec = {
@@ -37,7 +38,7 @@ replaced; the target's own administrator passwords stay. Without --date, on a te
   groups: {
     What: storageFlags,
     "Where from": storeFlags,
-    Options: { ...flags, ...reportFlags },
+    Options: flags,
     Cluster: clusterFlags,
     Output: outputFlags,
   },
@@ -102,10 +103,12 @@ export async function restoreSnapshot(session: Session, parsed: RestoreFlags): P
   };
   const request = { date, sourceNamespace, ...what, dryRun, confirm };
   return await withRestoreEvents(session, events, `${date} of namespace ${sourceNamespace}`, async () => {
-    const work = (begin?: RestoreRequest["begin"]) =>
-      restore({ ...request, ...(begin !== undefined && { begin }) }, scope, store);
     const outcome =
-      parsed.once === true ? await restoreOnce({ ...request, by: hostname() }, scope, work) : await work();
+      parsed.once === true
+        ? await restoreOnce({ ...request, by: hostname() }, scope, (storages, begin) =>
+            restore({ ...request, storages, begin }, scope, store),
+          )
+        : await restore(request, scope, store);
     reporter.stop();
     if ("state" in outcome) {
       print(shownRecord(outcome, request));
