@@ -71,8 +71,8 @@ export const settings: Readonly<Record<string, Setting>> = {
   "release-name-prefix": text("release-name-prefix"),
   storage: { ...texts("storage"), beats: ["all"] },
   all: { ...yesNo("all"), beats: ["storage"] },
-  local: { ...yesNo("local"), beats: ["bucket"] },
-  bucket: { ...text("bucket"), beats: ["local"] },
+  local: { ...yesNo("local"), beats: ["bucket", "all-namespaces"] },
+  bucket: { ...text("bucket"), beats: ["local", "all-namespaces"] },
   strict: yesNo("strict"),
   parallelism: whole("parallelism", 1, 7),
   compression: oneOf("compression", ["auto", "pod", "client"]),
@@ -85,7 +85,7 @@ export const settings: Readonly<Record<string, Setting>> = {
   verbose: { ...yesNo("verbose"), beats: ["quiet"] },
   color: oneOf("color", ["auto", "always", "never"]),
   "log-format": oneOf("log-format", ["text", "json"]),
-  dir: text("dir"),
+  dir: { ...text("dir"), beats: ["all-namespaces"] },
 };
 
 export function settingNamed(name: string): Setting | undefined {

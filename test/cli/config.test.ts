@@ -140,4 +140,6 @@ test("of flags, variables and file the first that says something holds, and ends
   expect(merged({ local: true }, { bucket: "variable" })).toEqual({ local: true });
   expect(merged({ local: false }, { local: true, bucket: "b" })).toEqual({ local: false, bucket: "b" });
   expect(merged({ all: true }, { storage: ["a"] }, { strict: true })).toEqual({ all: true });
+  const everywhere = { "all-namespaces": true };
+  expect(merged({ ...everywhere }, { bucket: "b" }, { local: true, dir: "d" })).toEqual(everywhere);
 });
