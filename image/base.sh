@@ -6,7 +6,7 @@ set -euo pipefail
 umask 022
 architecture=$1 root=$2 suite=bookworm
 # From where this machine has its own Debian packages, unless another place is named.
-mirror=${DEBIAN_MIRROR:-$(apt-get indextargets --format '$(SITE)' | awk 'sub("/debian/*$", "") && !n++')}
+mirror=${DEBIAN_MIRROR:-$(apt-get indextargets --no-release-info --format '$(SITE)' | awk 'sub("/debian/*$", "") && !n++')}
 : "${mirror:?no source of Debian packages is known: set DEBIAN_MIRROR}"
 here=$(cd "$(dirname "$0")" && pwd)
 work=$(mktemp -d); trap 'rm -rf "$work"' EXIT

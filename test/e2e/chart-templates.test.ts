@@ -1,5 +1,5 @@
 /** What helm makes of the chart pbm without a cluster: what it refuses, and every object as text. */
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
@@ -51,6 +51,20 @@ const everything = {
   podAnnotations: { a: "b" },
   podLabels: { c: "d" },
 };
+
+test("a chart that depends on it can switch it on and off by a condition", async () => {
+  const installer = join(folder, "installer");
+  mkdirSync(join(installer, "charts"), { recursive: true });
+  cpSync(chart, join(installer, "charts/pbm"), { recursive: true });
+  const dependency = { name: "pbm", version: ">=0", repository: "", condition: "pbm.enabled" };
+  const description = { apiVersion: "v2", name: "installer", version: "1.0.0", dependencies: [dependency] };
+  writeFileSync(join(installer, "Chart.yaml"), JSON.stringify(description));
+  for (const enabled of [true, false]) {
+    const ran = await run("helm", ["template", "kaa", installer, "--set", `pbm.enabled=${enabled}`]);
+    expect(ran.code, ran.stderr).toBe(0);
+    expect(ran.stdout.includes("kind: CronJob")).toBe(enabled);
+  }
+});
 
 test("helm lint finds nothing wrong", async () => {
   const ran = await run("helm", ["lint", "--strict", chart]);
