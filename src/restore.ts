@@ -73,9 +73,11 @@ export async function restore(request: RestoreRequest, scope: Scope, store: Stor
     return await proveAndRestore(request, scope, store);
   } catch (error) {
     // What has changed something says so itself.
-    throw withEffect(error, `nothing was changed in namespace "${scope.namespace}"`);
+    throw withEffect(error, nothingChanged(scope.namespace));
   }
 }
+
+const nothingChanged = (namespace: string) => `nothing was changed in namespace "${namespace}"`;
 
 async function proveAndRestore(request: RestoreRequest, scope: Scope, store: Store): Promise<RestoreOutcome> {
   return await withSnapshot(store, request.date, scope.signal, async (snapshot, file) => {
@@ -220,12 +222,15 @@ async function makePreview(
   return { fileName, manifest, namespace: scope.namespace, instances };
 }
 
-function refuseObstacles({ instances }: RestorePreview): void {
+/** @throws UserError `refused` naming them. A dry run only shows them. */
+export function refuseObstacles({ instances, namespace }: RestorePreview): void {
   const obstacles = instances.flatMap(({ target, plan }) =>
     plan.obstacles.map((each) => `${taskName(target)}: ${each}`),
   );
   if (obstacles.length === 0) return;
-  throw new UserError("refused", `the restore cannot work: ${obstacles.join("; ")}`);
+  throw new UserError("refused", `the restore cannot work: ${obstacles.join("; ")}`, {
+    effect: nothingChanged(namespace),
+  });
 }
 
 /** For a driver that does not say itself how far it came. */

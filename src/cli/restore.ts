@@ -4,7 +4,7 @@ import { outcomes, UserError } from "../base/errors.ts";
 import { listSnapshots } from "../catalog.ts";
 import { restoreOnce } from "../once.ts";
 import type { RestoreRecord } from "../record.ts";
-import { type RestoreOutcome, type RestorePreview, type RestoreRequest, restore } from "../restore.ts";
+import { type RestoreOutcome, type RestorePreview, type RestoreRequest, refuseObstacles, restore } from "../restore.ts";
 import { summaryOf, taskName } from "../storages.ts";
 import type { Store } from "../stores/store.ts";
 import { type CommandSpec, defineCommand, type ParsedOf } from "./command.ts";
@@ -115,6 +115,7 @@ export async function restoreSnapshot(session: Session, parsed: RestoreFlags): P
       return { code: outcomes.ok.code, end: "was restored before" };
     }
     print(shownRestore(outcome, { dryRun, contextName: cluster.contextName }));
+    if (dryRun) refuseObstacles(outcome.preview);
     const code = conclude(session, outcome);
     return { code, end: code === outcomes.ok.code ? "restored" : "restored, but something needs a look" };
   });

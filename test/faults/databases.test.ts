@@ -253,6 +253,9 @@ describe("DB-17: the target does not fit: nothing is touched when", () => {
     const ended = await stage.restore(date, "--storage", "mariadb");
     expect(ended.stderr).toMatch(says);
     await expectInvariants(stage, before, ended, { command: "restore", outcome: "refused" });
+    const dry = await stage.restore(date, "--storage", "mariadb", "--dry-run", "-o", "json");
+    expect(JSON.parse(dry.stdout).plans[0].obstacles).toEqual([expect.stringMatching(says)]);
+    await expectInvariants(stage, before, dry, { command: "restore", outcome: "refused" });
   });
 
   test("it is another Vault, whose unseal keys nobody has given", async () => {
