@@ -1,5 +1,6 @@
 /** MinIO: every bucket with its settings and every version of every object, through its S3 API. Restoring makes the
  *  buckets hold exactly the snapshot's objects. docs/storages/minio.md has the details. */
+import { setTimeout as pause } from "node:timers/promises";
 import { DeleteBucketCommand } from "@aws-sdk/client-s3";
 import { Meter } from "../base/bytes.ts";
 import { UserError, withEffect } from "../base/errors.ts";
@@ -150,18 +151,21 @@ async function restore(instance: Instance, backup: Backup, context: Context): Pr
 }
 
 const emptyings = 10;
+const busyPauseMs = 500;
 
 /** @returns the objects that are locked; their bucket stays. */
 async function removeBucket(server: Server, bucket: string): Promise<readonly Locked[]> {
   for (let n = 1; ; n++) {
-    const locked = await emptyBucket(server, bucket);
-    if (locked.length > 0) return locked;
     try {
+      const locked = await emptyBucket(server, bucket);
+      if (locked.length > 0) return locked;
       await server.client.send(new DeleteBucketCommand({ Bucket: bucket }), { abortSignal: server.signal });
       return [];
     } catch (error) {
-      // Somebody has put something into it meanwhile; it is emptied again, but not for ever.
-      if (!isS3Error(error, "BucketNotEmpty") || n === emptyings) throw error;
+      // Somebody has put something into it meanwhile, or the server was busy; it is emptied again, but not for ever.
+      const isBusy = isS3Error(error, "SlowDown", "SlowDownWrite", "InternalError", "ServiceUnavailable");
+      if (!(isBusy || isS3Error(error, "BucketNotEmpty")) || n === emptyings) throw error;
+      if (isBusy) await pause(busyPauseMs * n, undefined, { signal: server.signal });
     }
   }
 }

@@ -6,9 +6,9 @@ import { describe, expect, test } from "vitest";
 import { collect } from "../../src/base/bytes.ts";
 import { bucketArchive, type ObjectRecord } from "../../src/drivers/minio/dump.ts";
 import { fillBucket } from "../../src/drivers/minio/fill.ts";
-import { Leftovers } from "../../src/drivers/minio/listing.ts";
+import { emptyBucket, Leftovers } from "../../src/drivers/minio/listing.ts";
 import type { Server } from "../../src/drivers/minio/server.ts";
-import { parseSettings } from "../../src/drivers/minio/settings.ts";
+import { createBucket, parseSettings } from "../../src/drivers/minio/settings.ts";
 import { tarEnd, tarEntries, tarHeader, tarPadding } from "../../src/drivers/tar.ts";
 
 interface Sent {
@@ -169,6 +169,57 @@ describe("filling a bucket", () => {
       [`${n}.data`, "x"] as const,
     ]).flat();
     await expect(fillBucket(server, "b", tarOf(...members), () => false)).rejects.toThrow("InternalError");
+  });
+});
+
+describe("a bucket that is there although it was deleted", () => {
+  async function sentFor(hasLock: boolean) {
+    const sent: string[] = [];
+    const server = serverWith(({ name }) => {
+      sent.push(name);
+      if (name === "CreateBucket") throw refusal("BucketAlreadyOwnedByYou");
+      if (name === "GetObjectLockConfiguration" && !hasLock) throw refusal("ObjectLockConfigurationNotFoundError");
+      if (name === "PutObjectLockConfiguration" && !hasLock) throw refusal("InvalidBucketState");
+      return {};
+    });
+    await createBucket(server, { name: "b", versioning: "Enabled" });
+    return sent;
+  }
+
+  test("because a service has made it again is taken, though it has no lock", async () => {
+    expect(await sentFor(false)).toEqual(expect.arrayContaining(["DeleteBucketPolicy", "PutBucketVersioning"]));
+  });
+
+  test("because it holds locked objects loses its default retention", async () => {
+    expect(await sentFor(true)).toContain("PutObjectLockConfiguration");
+  });
+});
+
+describe("emptying a bucket", () => {
+  function refusing(error: object): Server {
+    return serverWith(({ name }) =>
+      name === "ListObjectVersions"
+        ? { Versions: [listed("a", 1, { ETag: '"e"' })] }
+        : { Errors: [{ Key: "a", VersionId: "null", ...error }] },
+    );
+  }
+
+  test.each([
+    { Code: "InvalidRequest", Message: "Object is WORM protected and cannot be overwritten" },
+    { Code: "AccessDenied", Message: "Access Denied because object protected by object lock." },
+  ])("tells what is locked: $Code", async (error) => {
+    const says = `b/a (null): ${error.Message}`;
+    expect(await emptyBucket(refusing(error), "b")).toEqual([{ key: "a", etag: '"e"', says }]);
+  });
+
+  test.each([
+    { Code: "SlowDown", Message: "Please reduce your request rate" },
+    { Code: "InternalError" },
+    { Code: "AccessDenied", Message: "Access Denied." },
+    { Code: "InvalidRequest", Message: "Bad request" },
+  ])("fails when an object is not deleted for another reason: $Code $Message", async (error) => {
+    const says = `cannot delete b/a (null): ${error.Message ?? error.Code}`;
+    await expect(emptyBucket(refusing(error), "b")).rejects.toMatchObject({ name: error.Code, message: says });
   });
 });
 

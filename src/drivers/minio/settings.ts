@@ -43,18 +43,20 @@ const notSet = [
   "MethodNotAllowed",
 ];
 
+/** Undefined when the server says that there is none. */
+async function orUnset<T>(answer: Promise<T>): Promise<T | undefined> {
+  try {
+    return await answer;
+  } catch (error) {
+    if (isS3Error(error, ...notSet)) return undefined;
+    throw error;
+  }
+}
+
 export async function settingsOf(server: Server, bucket: string): Promise<BucketSettings> {
   const { client, signal } = server;
   const at = { Bucket: bucket };
   const options = { abortSignal: signal };
-  const orUnset = async <T>(answer: Promise<T>): Promise<T | undefined> => {
-    try {
-      return await answer;
-    } catch (error) {
-      if (isS3Error(error, ...notSet)) return undefined;
-      throw error;
-    }
-  };
   const versioning = await orUnset(client.send(new GetBucketVersioningCommand(at), options));
   const lock = await orUnset(client.send(new GetObjectLockConfigurationCommand(at), options));
   const policy = await orUnset(client.send(new GetBucketPolicyCommand(at), options));
@@ -96,14 +98,16 @@ export async function createBucket(
   await client.send(new PutBucketVersioningCommand({ Bucket: name, VersioningConfiguration }), options);
 }
 
-/** Of a bucket that could not be deleted, because it holds locked objects: what was set later goes, too, and what could
- *  lock or expire the versions that are put back. */
+/** Of a bucket that is there, because it holds locked objects or a service has made it again: what was set later goes, too,
+ *  and what could lock or expire the versions that are put back. */
 async function clearSettings({ client, signal }: Pick<Server, "client" | "signal">, bucket: string): Promise<void> {
   const options = { abortSignal: signal };
   const at = { Bucket: bucket };
   await client.send(new DeleteBucketPolicyCommand(at), options);
   await client.send(new DeleteBucketTaggingCommand(at), options);
   await client.send(new DeleteBucketLifecycleCommand(at), options);
+  // One that a service has made again has no lock, and MinIO denies setting it.
+  if ((await orUnset(client.send(new GetObjectLockConfigurationCommand(at), options))) === undefined) return;
   const ObjectLockConfiguration = { ObjectLockEnabled: "Enabled" } as const;
   await client.send(new PutObjectLockConfigurationCommand({ ...at, ObjectLockConfiguration }), options);
 }
