@@ -19,9 +19,10 @@ import {
 } from "./driver.ts";
 import { bucketArchive } from "./minio/dump.ts";
 import { fillBucket } from "./minio/fill.ts";
-import { bucketNames, emptyBucket, Leftovers, type Locked, versionsOf } from "./minio/listing.ts";
+import { emptyBucket, Leftovers, type Locked, versionsOf } from "./minio/listing.ts";
 import { isS3Error, passwordVariable, type Server, userVariable, versionOf, withServer } from "./minio/server.ts";
 import { applySettings, type BucketSettings, createBucket, parseSettings, settingsOf } from "./minio/settings.ts";
+import { bucketsToReplace, isNamedForSnapshots, leftOut, sortedBuckets } from "./minio/snapshots.ts";
 
 const driver: Driver = {
   storage: "minio",
@@ -36,36 +37,24 @@ const driver: Driver = {
 };
 export default driver;
 
-/** Where snapshots may be kept is not backed up into them, nor emptied by a restore: neither the bucket of this run, nor one
- *  that is named as they are. */
-function isForSnapshots(name: string, { location }: Context): boolean {
-  return name === location.bucket || name.startsWith("storage-backup--");
-}
-
-async function wantedBuckets(server: Server, context: Context): Promise<readonly string[]> {
-  return (await bucketNames(server)).filter((name) => !isForSnapshots(name, context));
-}
-
-/** Said aloud, as a bucket of data may bear such a name by chance. */
-async function leftOut(server: Server, context: Context): Promise<readonly string[]> {
-  const names = (await bucketNames(server)).filter((name) => isForSnapshots(name, context));
-  return names.length > 0 ? [`left out, as buckets of snapshots are: ${names.join(", ")}`] : [];
-}
-
 async function inspect(instance: Instance, context: Context): Promise<Inspection> {
-  return await withServer(instance, context, async (server) => ({
-    serverVersion: await versionOf(server, context),
-    estimatedBytes: 0, // only listing every object would tell
-    contents: await wantedBuckets(server, context),
-    warnings: await leftOut(server, context),
-  }));
+  return await withServer(instance, context, async (server) => {
+    const buckets = await sortedBuckets(server, context.location);
+    return {
+      serverVersion: await versionOf(server, context),
+      estimatedBytes: 0, // only listing every object would tell
+      contents: buckets.data,
+      warnings: leftOut(buckets),
+    };
+  });
 }
 
 async function dump(instance: Instance, output: DumpOutput, context: Context): Promise<DumpResult> {
   return await withServer(instance, context, async (server) => {
     const buckets: BucketSettings[] = [];
     const counts = { objects: 0, deleteMarkers: 0, vanished: 0 };
-    for (const name of await wantedBuckets(server, context)) {
+    const sorted = await sortedBuckets(server, context.location);
+    for (const name of sorted.data) {
       const settings = await settingsOf(server, name);
       buckets.push(settings);
       const meter = new Meter();
@@ -89,7 +78,7 @@ async function dump(instance: Instance, output: DumpOutput, context: Context): P
       counts: { buckets: buckets.length, objects, "delete markers": deleteMarkers },
       warnings: [
         "each object is as it was when it was read; users and policies of MinIO itself are not dumped",
-        ...(await leftOut(server, context)),
+        ...leftOut(sorted),
         ...(vanished > 0 ? [`${vanished} objects were deleted while the dump ran, and are not in it`] : []),
       ],
       facts: JSON.parse(JSON.stringify({ buckets })) as JsonValue,
@@ -103,14 +92,14 @@ function streamName(bucket: string): string {
 
 async function plan(instance: Instance, backup: Backup, context: Context): Promise<RestorePlan> {
   return await withServer(instance, context, async (server) => {
-    const existing = await wantedBuckets(server, context);
     const wanted = parseSettings(backup.facts).map(({ name }) => name);
-    const unusable = wanted.filter((name) => isForSnapshots(name, context));
+    const existing = await bucketsToReplace(server, context.location, wanted);
+    const unusable = wanted.filter((name) => isNamedForSnapshots(name, context.location));
     return {
-      drops: existing.map((name) => `bucket ${name} with all its objects`),
+      drops: existing.data.map((name) => `bucket ${name} with all its objects`),
       creates: wanted.map((name) => `bucket ${name}`),
       keeps: ["users and policies of MinIO itself, and buckets of snapshots"],
-      warnings: ["versions keep their order and content, but get new ids and dates"],
+      warnings: ["versions keep their order and content, but get new ids and dates", ...leftOut(existing)],
       obstacles: unusable.map((name) => `bucket ${name} of the snapshot bears the name of one that keeps snapshots`),
     };
   });
@@ -129,7 +118,8 @@ async function restore(instance: Instance, backup: Backup, context: Context): Pr
     return await withServer(instance, context, async (server) => {
       const counts = { buckets: buckets.length, objects: 0, "delete markers": 0 };
       const leftovers = new Map<string, Leftovers>();
-      for (const name of await wantedBuckets(server, context))
+      const names = buckets.map(({ name }) => name);
+      for (const name of (await bucketsToReplace(server, context.location, names)).data)
         leftovers.set(name, new Leftovers(await removeBucket(server, name)));
       for (const { settings, stream } of jobs) {
         await createBucket(server, settings);

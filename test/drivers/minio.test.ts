@@ -1,5 +1,6 @@
 /** MinIO's driver without a server: archives of buckets, leftovers of locks, hostile records. The bed does the rest. */
 import { createHash } from "node:crypto";
+import { connect } from "node:net";
 import { Readable } from "node:stream";
 import { S3ServiceException } from "@aws-sdk/client-s3";
 import { describe, expect, test } from "vitest";
@@ -9,7 +10,10 @@ import { fillBucket } from "../../src/drivers/minio/fill.ts";
 import { emptyBucket, Leftovers } from "../../src/drivers/minio/listing.ts";
 import type { Server } from "../../src/drivers/minio/server.ts";
 import { createBucket, parseSettings } from "../../src/drivers/minio/settings.ts";
+import driver from "../../src/drivers/minio.ts";
 import { tarEnd, tarEntries, tarHeader, tarPadding } from "../../src/drivers/tar.ts";
+import { FakeS3 } from "../fakes/s3-server.ts";
+import { backupOf, contextOf, instanceOf, scriptCluster } from "../fakes/script-cluster.ts";
 
 interface Sent {
   readonly name: string;
@@ -220,6 +224,55 @@ describe("emptying a bucket", () => {
   ])("fails when an object is not deleted for another reason: $Code $Message", async (error) => {
     const says = `cannot delete b/a (null): ${error.Message ?? error.Code}`;
     await expect(emptyBucket(refusing(error), "b")).rejects.toMatchObject({ name: error.Code, message: says });
+  });
+});
+
+describe("a bucket that holds snapshots, under whatever name,", () => {
+  async function minioWith(buckets: Readonly<Record<string, readonly string[]>>) {
+    const server = await new FakeS3().start();
+    for (const [name, keys] of Object.entries(buckets)) {
+      const bucket = server.bucket(name);
+      for (const key of keys) bucket.plant(key, "x");
+    }
+    const cluster = scriptCluster(() => "minio version RELEASE.2026-02-02T00-00-00Z\n");
+    const port = Number(new URL(server.url).port);
+    const connected = { ...cluster, connect: async () => connect(port, "127.0.0.1") } as typeof cluster;
+    const credentials = { MINIO_ROOT_USER: "root", MINIO_ROOT_PASSWORD: "password" };
+    const context = { ...contextOf(connected, AbortSignal.timeout(20_000)), credentials };
+    return { server, context, instance: instanceOf("minio") };
+  }
+  const stored = {
+    "kaa-backups": ["12-02-2021-15-28-37.tar.gz", "readme"],
+    "kaa-partial": ["12-02-2021-15-28-37.partial.tar.gz"],
+    "kaa-data": ["folder/12-02-2021-15-28-37.tar.gz", "12-02-2021.tar.gz"],
+  };
+  const kept = "left out, as buckets of snapshots are: kaa-backups, kaa-partial";
+
+  test("is not backed up", async () => {
+    const { server, context, instance } = await minioWith(stored);
+    await using _ = server;
+    expect(await driver.inspect(instance, context)).toMatchObject({ contents: ["kaa-data"], warnings: [kept] });
+  });
+
+  test("is kept by a restore of a snapshot that has it not, and the plan says so", async () => {
+    const { server, context, instance } = await minioWith(stored);
+    await using _ = server;
+    const plan = await driver.plan(instance, backupOf({ buckets: [] }, {}), context);
+    expect(plan.drops).toEqual(["bucket kaa-data with all its objects"]);
+    expect(plan.warnings).toContain(kept);
+    server.buckets.all.delete("kaa-data"); // the fake cannot delete buckets
+    await driver.restore(instance, backupOf({ buckets: [] }, {}), context);
+    expect(server.bucket("kaa-backups").objects.size).toBe(2);
+  });
+
+  test("is replaced by a restore of a snapshot that has it", async () => {
+    const { server, context, instance } = await minioWith(stored);
+    await using _ = server;
+    const facts = { buckets: [{ name: "kaa-partial", versioning: "" }] };
+    const plan = await driver.plan(instance, backupOf(facts, {}), context);
+    expect(plan.drops).toEqual(["kaa-data", "kaa-partial"].map((name) => `bucket ${name} with all its objects`));
+    expect(plan.warnings).toContain("left out, as buckets of snapshots are: kaa-backups");
+    expect(plan.obstacles).toEqual([]);
   });
 });
 
