@@ -2,11 +2,13 @@
 import { createHash } from "node:crypto";
 import { connect } from "node:net";
 import { Readable } from "node:stream";
-import { S3ServiceException } from "@aws-sdk/client-s3";
-import { describe, expect, test } from "vitest";
+import { GetObjectCommand, ListBucketsCommand, S3Client, S3ServiceException } from "@aws-sdk/client-s3";
+import { describe, expect, test, vi } from "vitest";
 import { collect } from "../../src/base/bytes.ts";
+import { unstalled } from "../../src/base/stall.ts";
 import { bucketArchive, type ObjectRecord } from "../../src/drivers/minio/dump.ts";
 import { fillBucket } from "../../src/drivers/minio/fill.ts";
+import { addAnswerLimit } from "../../src/drivers/minio/limits.ts";
 import { emptyBucket, Leftovers } from "../../src/drivers/minio/listing.ts";
 import type { Server } from "../../src/drivers/minio/server.ts";
 import { createBucket, parseSettings } from "../../src/drivers/minio/settings.ts";
@@ -122,6 +124,21 @@ describe("an archive of a bucket", () => {
     const records = (await archiveOf(server)).filter((each) => each.name.endsWith(".json"));
     expect(records.map((each) => JSON.parse(each.text).versionId)).toEqual(["1", "2", "3", "4"]);
   });
+});
+
+test("an object whose content does not go on is given up after five minutes", async () => {
+  vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+  try {
+    const silent = new Readable({ read: () => {} });
+    const server = serverWith(({ name }) =>
+      name === "ListObjectVersions" ? { Versions: [listed("a", 1)] } : content(Buffer.from("x"), { Body: silent }),
+    );
+    const refused = expect(archiveOf(server)).rejects.toThrow("nothing more of the answer came for 300 s");
+    await vi.advanceTimersByTimeAsync(300_000);
+    await refused;
+  } finally {
+    vi.useRealTimers();
+  }
 });
 
 describe("filling a bucket", () => {
@@ -273,6 +290,39 @@ describe("a bucket that holds snapshots, under whatever name,", () => {
     expect(plan.drops).toEqual(["kaa-data", "kaa-partial"].map((name) => `bucket ${name} with all its objects`));
     expect(plan.warnings).toContain("left out, as buckets of snapshots are: kaa-backups");
     expect(plan.obstacles).toEqual([]);
+  });
+});
+
+describe("a server that keeps its connection", () => {
+  async function limited() {
+    const server = await new FakeS3().start();
+    server.bucket("b").plant("k", Buffer.alloc(1000));
+    const credentials = { accessKeyId: "root", secretAccessKey: "password" };
+    const client = new S3Client({ endpoint: server.url, region: "us-east-1", credentials, forcePathStyle: true });
+    addAnswerLimit(client, 200);
+    return { server, client };
+  }
+
+  test("and does not answer is given up, and not asked again", async () => {
+    const { server, client } = await limited();
+    await using _ = server;
+    server.fault({ action: () => "hang", times: Number.POSITIVE_INFINITY });
+    await expect(client.send(new ListBucketsCommand({}))).rejects.toThrow("nothing more of the answer came for 0.2 s");
+    expect(server.log.length).toBe(1);
+    client.destroy();
+  });
+
+  test.each(["list", "object"])("and ends its answer in the middle is given up: %s", async (what) => {
+    const { server, client } = await limited();
+    await using _ = server;
+    server.fault({ action: (run) => ({ ...run(), stallAfterBytes: 20 }), times: Number.POSITIVE_INFINITY });
+    const read = async () => {
+      if (what === "list") return await client.send(new ListBucketsCommand({}));
+      const { Body } = await client.send(new GetObjectCommand({ Bucket: "b", Key: "k" }));
+      return await collect(unstalled(Body as unknown as Readable, 200), 1000);
+    };
+    await expect(read()).rejects.toThrow("nothing more of the answer came for 0.2 s");
+    client.destroy();
   });
 });
 
