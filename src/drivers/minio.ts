@@ -30,6 +30,7 @@ const driver: Driver = {
   canUseDirectory: true,
   credentialVariables: [userVariable, passwordVariable],
   selectors: [{ "app.kubernetes.io/name": "minio" }, { app: "minio" }],
+  helpers: [{ "app.kubernetes.io/component": "console" }],
   inspect,
   dump,
   plan,
