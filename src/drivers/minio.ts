@@ -1,7 +1,5 @@
 /** MinIO: every bucket with its settings and every version of every object, through its S3 API. Restoring makes the
  *  buckets hold exactly the snapshot's objects. docs/storages/minio.md has the details. */
-import { setTimeout as pause } from "node:timers/promises";
-import { DeleteBucketCommand } from "@aws-sdk/client-s3";
 import { Meter } from "../base/bytes.ts";
 import { UserError, withEffect } from "../base/errors.ts";
 import type { JsonValue } from "../base/json.ts";
@@ -17,11 +15,12 @@ import {
   type RestorePlan,
   type RestoreResult,
 } from "./driver.ts";
+import { makeBucket, removeBucket } from "./minio/buckets.ts";
 import { bucketArchive } from "./minio/dump.ts";
 import { fillBucket } from "./minio/fill.ts";
-import { emptyBucket, Leftovers, type Locked, versionsOf } from "./minio/listing.ts";
-import { isS3Error, passwordVariable, type Server, userVariable, versionOf, withServer } from "./minio/server.ts";
-import { applySettings, type BucketSettings, createBucket, parseSettings, settingsOf } from "./minio/settings.ts";
+import { Leftovers, versionsOf } from "./minio/listing.ts";
+import { passwordVariable, userVariable, versionOf, withServer } from "./minio/server.ts";
+import { applySettings, type BucketSettings, parseSettings, settingsOf } from "./minio/settings.ts";
 import { bucketsToReplace, isNamedForSnapshots, leftOut, sortedBuckets } from "./minio/snapshots.ts";
 
 const driver: Driver = {
@@ -123,7 +122,7 @@ async function restore(instance: Instance, backup: Backup, context: Context): Pr
       for (const name of (await bucketsToReplace(server, context.location, names)).data)
         leftovers.set(name, new Leftovers(await removeBucket(server, name)));
       for (const { settings, stream } of jobs) {
-        await createBucket(server, settings);
+        await makeBucket(server, settings);
         const here = leftovers.get(settings.name);
         await fillBucket(server, settings.name, stream.read(), (record) => here?.isThere(record) === true);
         await applySettings(server, settings);
@@ -138,25 +137,5 @@ async function restore(instance: Instance, backup: Backup, context: Context): Pr
     });
   } catch (error) {
     throw withEffect(error, `restored: ${done.join(", ") || "none"}; other buckets may be empty or incomplete`);
-  }
-}
-
-const emptyings = 10;
-const busyPauseMs = 500;
-
-/** @returns the objects that are locked; their bucket stays. */
-async function removeBucket(server: Server, bucket: string): Promise<readonly Locked[]> {
-  for (let n = 1; ; n++) {
-    try {
-      const locked = await emptyBucket(server, bucket);
-      if (locked.length > 0) return locked;
-      await server.client.send(new DeleteBucketCommand({ Bucket: bucket }), { abortSignal: server.signal });
-      return [];
-    } catch (error) {
-      // Somebody has put something into it meanwhile, or the server was busy; it is emptied again, but not for ever.
-      const isBusy = isS3Error(error, "SlowDown", "SlowDownWrite", "InternalError", "ServiceUnavailable");
-      if (!(isBusy || isS3Error(error, "BucketNotEmpty")) || n === emptyings) throw error;
-      if (isBusy) await pause(busyPauseMs * n, undefined, { signal: server.signal });
-    }
   }
 }

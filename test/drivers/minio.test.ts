@@ -6,6 +6,7 @@ import { GetObjectCommand, ListBucketsCommand, S3Client, S3ServiceException } fr
 import { describe, expect, test, vi } from "vitest";
 import { collect } from "../../src/base/bytes.ts";
 import { unstalled } from "../../src/base/stall.ts";
+import { makeBucket, removeBucket } from "../../src/drivers/minio/buckets.ts";
 import { bucketArchive, type ObjectRecord } from "../../src/drivers/minio/dump.ts";
 import { fillBucket } from "../../src/drivers/minio/fill.ts";
 import { addAnswerLimit } from "../../src/drivers/minio/limits.ts";
@@ -214,6 +215,49 @@ describe("a bucket that is there although it was deleted", () => {
   test("because it holds locked objects loses its default retention", async () => {
     expect(await sentFor(true)).toContain("PutObjectLockConfiguration");
   });
+});
+
+describe("a bucket that needs a lock, and that a service has made again without one,", () => {
+  /** @param times how often the service does. */
+  function remadeBy(times: number) {
+    let [isThere, remade] = [true, 1];
+    const sent: string[] = [];
+    const server = serverWith(({ name }) => {
+      sent.push(name);
+      if (name === "CreateBucket" && isThere) throw refusal("BucketAlreadyOwnedByYou");
+      if (name === "GetObjectLockConfiguration") throw refusal("ObjectLockConfigurationNotFoundError");
+      if (name === "DeleteBucket") isThere = remade++ < times;
+      return {};
+    });
+    const made = makeBucket(server, { name: "b", versioning: "Enabled", lock: { ObjectLockEnabled: "Enabled" } });
+    return { sent, made };
+  }
+
+  test("is removed and made with one", async () => {
+    const { sent, made } = remadeBy(1);
+    await made;
+    expect(sent.slice(-2)).toEqual(["DeleteBucket", "CreateBucket"]);
+    expect(sent).not.toContain("PutObjectLockConfiguration");
+  });
+
+  test("ends the restore when the service does not stop", async () => {
+    const { made } = remadeBy(Number.POSITIVE_INFINITY);
+    await expect(made).rejects.toMatchObject({
+      outcome: "storage-failed",
+      message: expect.stringMatching(/"b" needs a lock/),
+    });
+  });
+});
+
+test("a bucket is emptied again when the server was busy", async () => {
+  let errors: readonly object[] = [{ Key: "a", VersionId: "null", Code: "SlowDown" }];
+  const server = serverWith(({ name }) => {
+    if (name === "ListObjectVersions") return { Versions: [listed("a", 1)] };
+    const Errors = errors;
+    errors = [];
+    return { Errors };
+  });
+  expect(await removeBucket(server, "b")).toEqual([]);
 });
 
 describe("emptying a bucket", () => {
