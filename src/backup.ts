@@ -7,6 +7,7 @@ import { randomUUID } from "node:crypto";
 import { setTimeout as pause } from "node:timers/promises";
 import { isOutcome, messageOf, UserError, withEffect } from "./base/errors.ts";
 import type { PlannedTask } from "./base/reporter.ts";
+import { lastDate, parseSnapshotName, snapshotFileName, snapshotName } from "./base/snapshot-name.ts";
 import { listSnapshots } from "./catalog.ts";
 import type { Instance } from "./drivers/driver.ts";
 import { findInstances, releaseOf } from "./drivers/find.ts";
@@ -22,7 +23,6 @@ import {
 } from "./expectation.ts";
 import { type PruneOutcome, pruneAfterBackup } from "./prune.ts";
 import type { Retention } from "./retention.ts";
-import { lastDate, parseSnapshotName, snapshotFileName, snapshotName } from "./snapshot/name.ts";
 import type { Header, Manifest } from "./snapshot/toc.ts";
 import { type Dump, type SnapshotOutput, type StreamSource, writeSnapshot } from "./snapshot/writer.ts";
 import {

@@ -1,6 +1,6 @@
 /** Which snapshots a store holds. */
 import { isOutcome, UserError } from "./base/errors.ts";
-import { parseSnapshotFileName, parseSnapshotName, type SnapshotFileName } from "./snapshot/name.ts";
+import { parseSnapshotFileName, parseSnapshotName, type SnapshotFileName } from "./base/snapshot-name.ts";
 import { openSnapshot, readContents, type Snapshot } from "./snapshot/reader.ts";
 import type { Manifest } from "./snapshot/toc.ts";
 import { ArchivedFileError, type OpenFile, type Store, type StoredFile } from "./stores/store.ts";

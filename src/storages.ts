@@ -44,7 +44,7 @@ export async function findStorages(scope: Scope, names: readonly DriverName[]): 
   return loaded.map((known) => {
     const { selector, container } = scope.overrides?.[known.storage] ?? {};
     // Whoever names the labels means all pods that have them: which are servers, the driver cannot know better.
-    const driver = selector === undefined ? known : { ...known, selectors: [selector] };
+    const driver = selector === undefined ? known : { ...known, selectors: [selector], helpers: [] };
     const instances = findInstances(driver, pods, scope.releasePrefix);
     return {
       driver,

@@ -1,7 +1,7 @@
 /** Which snapshots stay: examples, and what must hold of any hundred thousand of them. */
 import { describe, expect, test } from "vitest";
+import { parseSnapshotName, snapshotName } from "../src/base/snapshot-name.ts";
 import { type Candidate, decide, type Retention } from "../src/retention.ts";
-import { parseSnapshotName, snapshotName } from "../src/snapshot/name.ts";
 
 const none: Retention = { last: 0, daily: 0, weekly: 0, monthly: 0, withinMs: 0 };
 const now = new Date("2026-11-25T12:00:00Z");

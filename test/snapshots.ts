@@ -2,7 +2,7 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { JsonValue } from "../src/base/json.ts";
-import { snapshotName } from "../src/snapshot/name.ts";
+import { snapshotName } from "../src/base/snapshot-name.ts";
 import type { FakeBucket } from "./fakes/s3-state.ts";
 import { facts, header, type MadeFile, make, send } from "./snapshot/make.ts";
 

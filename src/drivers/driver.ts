@@ -4,8 +4,9 @@ import type { Bytes, Digest } from "../base/bytes.ts";
 import type { JsonValue } from "../base/json.ts";
 import type { Cluster, Pod } from "../cluster/cluster.ts";
 
-/** Label sets, tried in order; the first that any pod of the release matches decides. A value that begins with "*" matches
- *  every value that ends so: charts put the release's name in front. */
+/** Label sets. Those of one chart (by its name, which is the value of "app.kubernetes.io/name" or "app") are tried in order,
+ *  and the first that any pod of the release matches decides; servers of different charts stand side by side. A value that
+ *  begins with "*" matches every value that ends so: charts put the release's name in front. */
 export type Selectors = readonly Readonly<Record<string, string>>[];
 
 /** One running server of a storage, with all its pods (several when it is replicated). */
@@ -128,6 +129,8 @@ export interface Driver {
   /** For people: "PostgreSQL". */
   readonly title: string;
   readonly selectors: Selectors;
+  /** Pods that the same charts run beside the servers: they are none. */
+  readonly helpers?: Selectors;
   /** Which instance a matching pod belongs to, when not its owner decides; undefined: it is none of the servers. */
   instanceOf?(pod: Pod): string | undefined;
   /** False for a storage whose data never passes through this program, so that it cannot be kept in a directory. */

@@ -1,17 +1,28 @@
 /** Finds the instances of a storage among a namespace's pods. */
 import type { Pod } from "../cluster/cluster.ts";
-import type { Driver, Instance } from "./driver.ts";
+import type { Driver, Instance, Selectors } from "./driver.ts";
 
 /** @param releasePrefix only pods of Helm releases whose name begins so; "" for all. */
 export function findInstances(driver: Driver, pods: readonly Pod[], releasePrefix: string): readonly Instance[] {
-  const ours = pods.filter((pod) => pod.phase !== "Succeeded" && pod.phase !== "Failed" && isOf(pod, releasePrefix));
-  for (const selector of driver.selectors) {
-    const matching = ours.filter((pod) =>
-      Object.entries(selector).every(([key, value]) => isValue(pod.labels[key], value)),
-    );
-    if (matching.length > 0) return byOwner(driver, matching);
-  }
-  return [];
+  const ours = pods
+    .filter((pod) => pod.phase !== "Succeeded" && pod.phase !== "Failed" && isOf(pod, releasePrefix))
+    .filter((pod) => driver.helpers?.some((each) => matches(pod, each)) !== true);
+  const servers = new Set(
+    [...Map.groupBy(driver.selectors, chartName).values()].flatMap((selectors) => {
+      const deciding = selectors.find((selector) => ours.some((pod) => matches(pod, selector)));
+      return deciding === undefined ? [] : ours.filter((pod) => matches(pod, deciding));
+    }),
+  );
+  return byOwner(driver, [...servers]);
+}
+
+/** The chart whose pods a selector is for: both eras of the charts tell its name, each under a label of its own. */
+function chartName(selector: Selectors[number]): string {
+  return (selector["app.kubernetes.io/name"] ?? selector["app"] ?? "").replace(/^\*/, "");
+}
+
+function matches(pod: Pod, selector: Selectors[number]): boolean {
+  return Object.entries(selector).every(([key, value]) => isValue(pod.labels[key], value));
 }
 
 /** The Helm release a pod belongs to, by the labels of both eras of the charts. */

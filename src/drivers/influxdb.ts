@@ -23,6 +23,8 @@ const driver: Driver = {
     { app: "influxdb" },
     { app: "influxdb2" },
   ],
+  // Of Bitnami's chart: it hands writes on to the servers.
+  helpers: [{ "app.kubernetes.io/component": "relay" }],
   inspect: (instance, context) => withServer(instance, context, (server) => server.as.inspect(server, context)),
   dump: (instance, output, context) =>
     withServer(instance, context, (server) => server.as.dump(server, output, context)),

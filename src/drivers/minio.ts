@@ -1,6 +1,5 @@
 /** MinIO: every bucket with its settings and every version of every object, through its S3 API. Restoring makes the
  *  buckets hold exactly the snapshot's objects. docs/storages/minio.md has the details. */
-import { DeleteBucketCommand } from "@aws-sdk/client-s3";
 import { Meter } from "../base/bytes.ts";
 import { UserError, withEffect } from "../base/errors.ts";
 import type { JsonValue } from "../base/json.ts";
@@ -16,11 +15,13 @@ import {
   type RestorePlan,
   type RestoreResult,
 } from "./driver.ts";
+import { makeBucket, removeBucket } from "./minio/buckets.ts";
 import { bucketArchive } from "./minio/dump.ts";
 import { fillBucket } from "./minio/fill.ts";
-import { bucketNames, emptyBucket, Leftovers, type Locked, versionsOf } from "./minio/listing.ts";
-import { isS3Error, passwordVariable, type Server, userVariable, versionOf, withServer } from "./minio/server.ts";
-import { applySettings, type BucketSettings, createBucket, parseSettings, settingsOf } from "./minio/settings.ts";
+import { Leftovers, versionsOf } from "./minio/listing.ts";
+import { passwordVariable, userVariable, versionOf, withServer } from "./minio/server.ts";
+import { applySettings, type BucketSettings, parseSettings, settingsOf } from "./minio/settings.ts";
+import { bucketsToReplace, isNamedForSnapshots, leftOut, sortedBuckets } from "./minio/snapshots.ts";
 
 const driver: Driver = {
   storage: "minio",
@@ -28,6 +29,7 @@ const driver: Driver = {
   canUseDirectory: true,
   credentialVariables: [userVariable, passwordVariable],
   selectors: [{ "app.kubernetes.io/name": "minio" }, { app: "minio" }],
+  helpers: [{ "app.kubernetes.io/component": "console" }],
   inspect,
   dump,
   plan,
@@ -35,36 +37,24 @@ const driver: Driver = {
 };
 export default driver;
 
-/** Where snapshots may be kept is not backed up into them, nor emptied by a restore: neither the bucket of this run, nor one
- *  that is named as they are. */
-function isForSnapshots(name: string, { location }: Context): boolean {
-  return name === location.bucket || name.startsWith("storage-backup--");
-}
-
-async function wantedBuckets(server: Server, context: Context): Promise<readonly string[]> {
-  return (await bucketNames(server)).filter((name) => !isForSnapshots(name, context));
-}
-
-/** Said aloud, as a bucket of data may bear such a name by chance. */
-async function leftOut(server: Server, context: Context): Promise<readonly string[]> {
-  const names = (await bucketNames(server)).filter((name) => isForSnapshots(name, context));
-  return names.length > 0 ? [`left out, as buckets of snapshots are: ${names.join(", ")}`] : [];
-}
-
 async function inspect(instance: Instance, context: Context): Promise<Inspection> {
-  return await withServer(instance, context, async (server) => ({
-    serverVersion: await versionOf(server, context),
-    estimatedBytes: 0, // only listing every object would tell
-    contents: await wantedBuckets(server, context),
-    warnings: await leftOut(server, context),
-  }));
+  return await withServer(instance, context, async (server) => {
+    const buckets = await sortedBuckets(server, context.location);
+    return {
+      serverVersion: await versionOf(server, context),
+      estimatedBytes: 0, // only listing every object would tell
+      contents: buckets.data,
+      warnings: leftOut(buckets),
+    };
+  });
 }
 
 async function dump(instance: Instance, output: DumpOutput, context: Context): Promise<DumpResult> {
   return await withServer(instance, context, async (server) => {
     const buckets: BucketSettings[] = [];
     const counts = { objects: 0, deleteMarkers: 0, vanished: 0 };
-    for (const name of await wantedBuckets(server, context)) {
+    const sorted = await sortedBuckets(server, context.location);
+    for (const name of sorted.data) {
       const settings = await settingsOf(server, name);
       buckets.push(settings);
       const meter = new Meter();
@@ -88,7 +78,7 @@ async function dump(instance: Instance, output: DumpOutput, context: Context): P
       counts: { buckets: buckets.length, objects, "delete markers": deleteMarkers },
       warnings: [
         "each object is as it was when it was read; users and policies of MinIO itself are not dumped",
-        ...(await leftOut(server, context)),
+        ...leftOut(sorted),
         ...(vanished > 0 ? [`${vanished} objects were deleted while the dump ran, and are not in it`] : []),
       ],
       facts: JSON.parse(JSON.stringify({ buckets })) as JsonValue,
@@ -102,14 +92,14 @@ function streamName(bucket: string): string {
 
 async function plan(instance: Instance, backup: Backup, context: Context): Promise<RestorePlan> {
   return await withServer(instance, context, async (server) => {
-    const existing = await wantedBuckets(server, context);
     const wanted = parseSettings(backup.facts).map(({ name }) => name);
-    const unusable = wanted.filter((name) => isForSnapshots(name, context));
+    const existing = await bucketsToReplace(server, context.location, wanted);
+    const unusable = wanted.filter((name) => isNamedForSnapshots(name, context.location));
     return {
-      drops: existing.map((name) => `bucket ${name} with all its objects`),
+      drops: existing.data.map((name) => `bucket ${name} with all its objects`),
       creates: wanted.map((name) => `bucket ${name}`),
       keeps: ["users and policies of MinIO itself, and buckets of snapshots"],
-      warnings: ["versions keep their order and content, but get new ids and dates"],
+      warnings: ["versions keep their order and content, but get new ids and dates", ...leftOut(existing)],
       obstacles: unusable.map((name) => `bucket ${name} of the snapshot bears the name of one that keeps snapshots`),
     };
   });
@@ -128,10 +118,11 @@ async function restore(instance: Instance, backup: Backup, context: Context): Pr
     return await withServer(instance, context, async (server) => {
       const counts = { buckets: buckets.length, objects: 0, "delete markers": 0 };
       const leftovers = new Map<string, Leftovers>();
-      for (const name of await wantedBuckets(server, context))
+      const names = buckets.map(({ name }) => name);
+      for (const name of (await bucketsToReplace(server, context.location, names)).data)
         leftovers.set(name, new Leftovers(await removeBucket(server, name)));
       for (const { settings, stream } of jobs) {
-        await createBucket(server, settings);
+        await makeBucket(server, settings);
         const here = leftovers.get(settings.name);
         await fillBucket(server, settings.name, stream.read(), (record) => here?.isThere(record) === true);
         await applySettings(server, settings);
@@ -146,22 +137,5 @@ async function restore(instance: Instance, backup: Backup, context: Context): Pr
     });
   } catch (error) {
     throw withEffect(error, `restored: ${done.join(", ") || "none"}; other buckets may be empty or incomplete`);
-  }
-}
-
-const emptyings = 10;
-
-/** @returns the objects that are locked; their bucket stays. */
-async function removeBucket(server: Server, bucket: string): Promise<readonly Locked[]> {
-  for (let n = 1; ; n++) {
-    const locked = await emptyBucket(server, bucket);
-    if (locked.length > 0) return locked;
-    try {
-      await server.client.send(new DeleteBucketCommand({ Bucket: bucket }), { abortSignal: server.signal });
-      return [];
-    } catch (error) {
-      // Somebody has put something into it meanwhile; it is emptied again, but not for ever.
-      if (!isS3Error(error, "BucketNotEmpty") || n === emptyings) throw error;
-    }
   }
 }

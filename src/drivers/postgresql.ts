@@ -33,6 +33,8 @@ const driver: Driver = {
     { app: "postgresql" },
     { app: "postgres" },
   ],
+  // Of Bitnami's postgresql-ha: the proxy before the servers, and one that only votes. A witness is labelled as a server is.
+  helpers: [{ "app.kubernetes.io/component": "pgpool" }, { role: "witness" }],
   inspect,
   dump,
   plan,

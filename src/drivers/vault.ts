@@ -222,8 +222,9 @@ async function restore(instance: Instance, backup: Backup, context: Context): Pr
   try {
     const isForeign = await send(instance, backup, stream, context);
     try {
-      await unsealAll(instance, keys, context);
-      return await countAfter(instance, isForeign, context);
+      const notServing = await unsealAll(instance, keys, context);
+      const { counts, warnings } = await countAfter(instance, isForeign, context);
+      return { counts, warnings: [...warnings, ...notServing] };
     } catch (error) {
       throw withEffect(
         error,
@@ -233,9 +234,11 @@ async function restore(instance: Instance, backup: Backup, context: Context): Pr
   } catch (error) {
     if (!context.signal.aborted) throw error;
     // Interrupted: the services need Vault all the same, so it is unsealed on a clock of its own.
-    await unsealAll(instance, keys, { ...context, signal: AbortSignal.timeout(interruptedMs) }).catch(() => {
-      context.warn("Vault is not ready: unseal it, with the keys of the snapshot's Vault if they are others");
-    });
+    const notServing = await unsealAll(instance, keys, {
+      ...context,
+      signal: AbortSignal.timeout(interruptedMs),
+    }).catch(() => ["Vault is not ready: unseal it, with the keys of the snapshot's Vault if they are others"]);
+    for (const warning of notServing) context.warn(warning);
     throw error;
   }
 }

@@ -3,10 +3,10 @@
  *  reader must understand, a later writer names in `requires`. */
 import { sameDigest } from "../base/bytes.ts";
 import type { JsonValue } from "../base/json.ts";
+import { parseSnapshotName } from "../base/snapshot-name.ts";
 import { Fields, invalid, textElement } from "./fields.ts";
 import { parseJson } from "./json.ts";
 import { maxMemberBytes, segmentBytes } from "./limits.ts";
-import { parseSnapshotName } from "./name.ts";
 import { entryBase, folderOfEntry, isFolderOf, isFolderPart, isStreamName } from "./path.ts";
 import type { Header, InstanceEntry, Manifest, Segment, StreamEntry } from "./toc.ts";
 

@@ -3,12 +3,12 @@
 import { isDeepStrictEqual } from "node:util";
 import { type Bytes, digestOf, Meter, sameDigest } from "../base/bytes.ts";
 import { isOutcome } from "../base/errors.ts";
+import { parseSnapshotFileName, snapshotFileName } from "../base/snapshot-name.ts";
 import { expandEntry } from "./entry.ts";
 import { invalid } from "./fields.ts";
 import { decodeFooter, encodeFooter, footerBytes } from "./footer.ts";
 import { type Entry, entriesOf, fileOrder, headerPath, manifestPath } from "./layout.ts";
 import { maxManifestBytes, maxMemberBytes } from "./limits.ts";
-import { parseSnapshotFileName, snapshotFileName } from "./name.ts";
 import { parseHeader, parseManifest } from "./parse.ts";
 import { readExtents, type SnapshotSource } from "./source.ts";
 import { tarEnd } from "./tar.ts";

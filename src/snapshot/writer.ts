@@ -1,11 +1,12 @@
 /** Writes a snapshot: several dumps side by side into one file. FORMAT.md says what its bytes mean. */
+
+import { parseSnapshotName } from "../base/snapshot-name.ts";
 import { Archive } from "./archive.ts";
 import { SegmentBuffers } from "./cutter.ts";
 import { compressEntry } from "./entry.ts";
 import { encodeFooter } from "./footer.ts";
 import { fileOrder, headerPath, manifestPath } from "./layout.ts";
 import { maxManifestBytes } from "./limits.ts";
-import { parseSnapshotName } from "./name.ts";
 import { InstanceOutput, type OutputContext, type SnapshotOutput } from "./output.ts";
 import { type DumpFacts, parseHeader, parseManifest } from "./parse.ts";
 import { folderOf, isFolderPart } from "./path.ts";

@@ -1,6 +1,6 @@
 /** `list`: what it prints, and what that costs. */
 import { afterAll, beforeAll, beforeEach, expect, test, vi } from "vitest";
-import { snapshotName } from "../../src/snapshot/name.ts";
+import { snapshotName } from "../../src/base/snapshot-name.ts";
 import { FakeS3, refuse } from "../fakes/s3-server.ts";
 import { daily, plantIn, snapshotAt } from "../snapshots.ts";
 import { session } from "./session.ts";

@@ -4,7 +4,7 @@ import { execFile } from "node:child_process";
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
-import { parseSnapshotName, snapshotFileName } from "../../src/snapshot/name.ts";
+import { parseSnapshotName, snapshotFileName } from "../../src/base/snapshot-name.ts";
 import type { Dump } from "../../src/snapshot/writer.ts";
 import { FakeApiServer } from "../fakes/api-server.ts";
 import { mariadbDump, standInMariadb } from "../fakes/mariadb.ts";

@@ -29,6 +29,59 @@ describe("findInstances()", () => {
     expect(namesOf([pod("kaa-db-0", today("kaa")), pod("old-0", { app: "db" })])).toEqual(["kaa-db"]);
   });
 
+  test("servers of different charts stand side by side, and no pod is there twice", () => {
+    const charts = [...driver.selectors, { "app.kubernetes.io/name": "db2" }, { app: "*db2" }];
+    const two = { ...driver, selectors: charts } as Driver;
+    const both = { "app.kubernetes.io/name": "db", app: "my-db2" };
+    const pods = [
+      pod("kaa-db-0", today("kaa")),
+      pod("kaa-db2-0", { "app.kubernetes.io/name": "db2" }),
+      pod("old-0", { app: "db" }),
+      pod("old2-0", { app: "db2" }),
+      pod("both-0", both),
+    ];
+    const found = findInstances(two, pods, "");
+    expect(found.map((each) => each.name)).toEqual(["both", "kaa-db", "kaa-db2"]);
+    const older = findInstances(two, pods.slice(2), "");
+    expect(older.map((each) => [each.name, each.pods.length])).toEqual([
+      ["both", 1],
+      ["old2", 1],
+    ]);
+  });
+
+  const chart = (name: string, component?: string, role?: string) => ({
+    "app.kubernetes.io/name": name,
+    ...(component !== undefined && { "app.kubernetes.io/component": component }),
+    ...(role !== undefined && { role }),
+  });
+  test.each([
+    ["influxdb", { one: chart("influxdb", "influxdb"), two: chart("influxdb2"), relay: chart("influxdb", "relay") }],
+    [
+      "postgresql",
+      {
+        one: chart("postgresql", "primary"),
+        two: chart("postgresql-ha", "postgresql", "data"),
+        pgpool: chart("postgresql-ha", "pgpool"),
+        witness: chart("postgresql-ha", "postgresql", "witness"),
+      },
+    ],
+    [
+      "mariadb",
+      { one: chart("mariadb", "primary"), two: chart("mariadb-galera"), secondary: chart("mariadb", "secondary") },
+    ],
+    ["minio", { one: chart("minio"), two: chart("minio", "minio"), console: chart("minio", "console") }],
+    ["opendistro", { one: { app: "kaa-opendistro-es" }, two: { app: "elasticsearch-opendistro" } }],
+  ] as const)("%s is found in every chart, and its helpers are no servers", async (name, labels) => {
+    const pods = Object.entries(labels).map(([owner, each]) => pod(`${owner}-0`, each));
+    const found = findInstances(await loadDriver(name), pods, "");
+    expect(found.map((each) => each.name)).toEqual(["one", "two"]);
+  });
+
+  test("helpers alone are no servers", async () => {
+    const pods = [pod("pgpool-0", chart("postgresql-ha", "pgpool"))];
+    expect(findInstances(await loadDriver("postgresql"), pods, "")).toEqual([]);
+  });
+
   test("--release-name-prefix takes releases whose name begins so, and no others", () => {
     const pods = [pod("kaa-db-0", today("kaa")), pod("kaa2-db-0", today("kaa2")), pod("other-db-0", today("other"))];
     expect(namesOf(pods, "kaa")).toEqual(["kaa-db", "kaa2-db"]);

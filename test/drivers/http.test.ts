@@ -99,6 +99,53 @@ test("an answer that stops in its middle is given up, one that is read slowly is
   expect(text).toBe("halfhalf");
 });
 
+test("an answer that does not begin is given up, one that is worked at for long is not", async () => {
+  const { agent, signal } = await served(async (request, response) => {
+    if (request.url === "/never") return;
+    await sleep(300);
+    response.end("done");
+  });
+  const never = sendRequest(agent, { method: "GET", path: "/never", signal, answerMs: 100 });
+  await expect(never).rejects.toMatchObject({
+    outcome: "stream-lost",
+    message: expect.stringContaining("nothing more of the answer came for 0.1 s"),
+  });
+  const late = await sendRequest(agent, { method: "GET", path: "/late", signal, stallMs: 100, answerMs: 5000 });
+  expect(late.body.toString()).toBe("done");
+});
+
+test("a server that takes no more of a body is given up, one that waits for us is not", async () => {
+  const { agent, signal } = await served(async (request, response) => {
+    if (request.url === "/takes") await echo(request, response);
+  });
+  async function* endless() {
+    while (true) yield Buffer.alloc(100_000);
+  }
+  const limits = { signal, stallMs: 200, answerMs: 200 };
+  const stuck = sendRequest(agent, { method: "POST", path: "/stuck", body: endless(), ...limits });
+  await expect(stuck).rejects.toMatchObject({ outcome: "stream-lost" });
+  async function* slow() {
+    for (let n = 0; n < 3; n++) {
+      await sleep(300);
+      yield Buffer.from("abc");
+    }
+  }
+  const taken = await sendRequest(agent, { method: "POST", path: "/takes", body: slow(), ...limits });
+  expect(taken.body.toString()).toBe("POST /takes 9");
+});
+
+test("a request that waits for its turn is not given up", async () => {
+  const { agent, signal } = await served(
+    async (_, response) => {
+      await sleep(150);
+      response.end();
+    },
+    { connections: 1 },
+  );
+  const sent = [1, 2, 3].map(() => sendRequest(agent, { method: "GET", path: "/", signal, answerMs: 300 }));
+  expect((await Promise.all(sent)).map(({ status }) => status)).toEqual([200, 200, 200]);
+});
+
 test("a body that fails fails the request", async () => {
   const { agent, signal } = await served(echo);
   async function* body() {

@@ -5,6 +5,7 @@ import { afterEach, describe, expect, test } from "vitest";
 import { collect, digestOf } from "../../src/base/bytes.ts";
 import type { Cluster, Command, Pod } from "../../src/cluster/cluster.ts";
 import type { Backup, BackupStream, Context, DumpOutput, Instance } from "../../src/drivers/driver.ts";
+import { WireClient } from "../../src/drivers/mongodb/wire.ts";
 import mongodb from "../../src/drivers/mongodb.ts";
 
 const container = { name: "mongodb", ready: true, ports: [{ name: "mongodb", port: 27017 }], environment: {} };
@@ -311,5 +312,40 @@ describe("a restore", () => {
     const plan = await mongodb.plan(instance, backupOf({ oplog: true }), context);
     expect(plan.drops).toEqual(["database later"]);
     expect(plan.warnings.join()).toContain("not replayed");
+  });
+});
+
+describe("a server that takes the connection", () => {
+  async function clientOf(serve: (socket: Socket) => void, stallMs: number) {
+    const server = createServer(serve);
+    servers.push(server);
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    const address = server.address();
+    if (address === null || typeof address === "string") throw new Error("the server has no port");
+    return new WireClient(connect(address.port, "127.0.0.1"), stallMs);
+  }
+
+  test.each([
+    ["says nothing", (_: Socket) => {}],
+    ["says half an answer", (socket: Socket) => void socket.write("half")],
+  ])("and %s is given up", async (_, serve) => {
+    const client = await clientOf(serve, 100);
+    await expect(client.command("admin", { hello: 1 })).rejects.toMatchObject({
+      outcome: "stream-lost",
+      message: expect.stringMatching(/failed at "hello": nothing more of the answer came for 0.1 s/),
+    });
+  });
+
+  test("has longer for what takes long, and is not hurried while nothing is asked", async () => {
+    const world = { hello: lone, users: [], roles: [], databases: new Map<string, number>() };
+    const client = await clientOf((socket) => {
+      const write = socket.write.bind(socket);
+      socket.write = ((chunk: Buffer) => void setTimeout(() => write(chunk), 300)) as unknown as typeof write;
+      void serve(socket, world, []);
+    }, 100);
+    expect(await client.command("a", { dropDatabase: 1 }, 5000)).toMatchObject({ ok: 1 });
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    expect(await client.command("a", { dropDatabase: 1 }, 5000)).toMatchObject({ ok: 1 });
+    client.close();
   });
 });

@@ -1,7 +1,7 @@
 /** The Vault driver against a scripted Vault in this process: what it refuses, what it says, and what it sends. */
 import { createHash } from "node:crypto";
 import type { Server } from "node:http";
-import { connect } from "node:net";
+import { connect, type Socket } from "node:net";
 import { afterAll, describe, expect, test } from "vitest";
 import { type Bytes, collect } from "../../src/base/bytes.ts";
 import { UserError } from "../../src/base/errors.ts";
@@ -146,6 +146,68 @@ test("dump stores the snapshot as Vault gives it, with counts and what a restore
   expect(result).toMatchObject({
     counts: { mounts: 1, "auth methods": 1, policies: 2, secrets: 0 },
     facts: { clusterId: "here", sealType: "shamir", threshold: 2 },
+  });
+});
+
+describe.concurrent("of several servers, after a restore from another Vault,", () => {
+  const credentials = { VAULT_TOKEN: "root", VAULT_UNSEAL_KEYS: "k1 k2" };
+
+  /** The first of two pods is `other`; the second is the active server. */
+  async function restoredBeside(other: Partial<Pod>, reach: () => Promise<Socket>, changes: Partial<Vault> = {}) {
+    const { vault, instance, context } = await started(changes, credentials);
+    const first = { ...instance.pods[0], name: "kaa-vault-1", ...other } as Pod;
+    const connectTo = context.cluster.connect;
+    const cluster: Pick<Cluster, "connect"> = {
+      connect: (pod, port, signal) => (pod.name === first.name ? reach() : connectTo(pod, port, signal)),
+    };
+    const all = { ...instance, pods: [first, ...instance.pods] };
+    const restored = driver.restore(all, backupOf("there"), { ...context, cluster: cluster as Cluster });
+    return { vault, restored };
+  }
+
+  async function reachVault(changes: Partial<Vault>) {
+    const { vault, server, port } = await startVault(changes);
+    servers.push(server);
+    return { vault, reach: async () => connect(port, "127.0.0.1") };
+  }
+
+  const refused = () => Promise.reject(new UserError("storage-not-ready", "connection refused"));
+
+  test("one that refuses connections keeps no other from being unsealed, and is named", async () => {
+    const { vault, restored } = await restoredBeside({}, refused);
+    expect((await restored).warnings.at(-1)).toMatch(/not all of "kaa-vault" serve.*: "kaa-vault-1" does not answer$/);
+    expect(vault).toMatchObject({ forced: true, sealed: false });
+  });
+
+  test("one that does not run is not asked, and is named", async () => {
+    const { restored } = await restoredBeside({ phase: "Pending" }, refused);
+    expect((await restored).warnings.at(-1)).toMatch(/"kaa-vault-1" is Pending$/);
+  });
+
+  test("one that is not initialized is not given the keys, and is named", async () => {
+    const other = await reachVault({ initialized: false, sealed: true });
+    const { restored } = await restoredBeside({}, other.reach);
+    expect((await restored).warnings.at(-1)).toMatch(/"kaa-vault-1" is not initialized$/);
+    expect(other.vault.requests).not.toContain("POST unseal");
+  });
+
+  test("one that has other keys still is named, and the active one is unsealed", async () => {
+    const other = await reachVault({ sealed: true, keys: ["old"] });
+    const { vault, restored } = await restoredBeside({}, other.reach);
+    expect((await restored).warnings.at(-1)).toMatch(/"kaa-vault-1" refuses the unseal keys$/);
+    expect(vault.sealed).toBe(false);
+  });
+
+  test("wrong keys are told at once, though one does not run", async () => {
+    const { restored } = await restoredBeside({ phase: "Pending" }, refused, { keys: ["others"] });
+    await expect(restored).rejects.toMatchObject({ outcome: "credentials" });
+  });
+
+  test("a standby is unsealed, too", async () => {
+    const other = await reachVault({ sealed: true, standby: true });
+    const { restored } = await restoredBeside({}, other.reach);
+    expect((await restored).warnings.join()).not.toMatch(/not all/);
+    expect(other.vault.sealed).toBe(false);
   });
 });
 

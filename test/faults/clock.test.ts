@@ -4,7 +4,7 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, test as oneAfterAnother, vi } from "vitest";
-import { snapshotName } from "../../src/snapshot/name.ts";
+import { snapshotName } from "../../src/base/snapshot-name.ts";
 import { expectInvariants } from "./invariants.ts";
 import { sources, start } from "./program.ts";
 import { bucket, type Ended, Stage } from "./stage.ts";

@@ -2,7 +2,7 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test as oneAfterAnother, vi } from "vitest";
-import { snapshotName } from "../../src/snapshot/name.ts";
+import { snapshotName } from "../../src/base/snapshot-name.ts";
 import { mariadbInspection } from "../fakes/mariadb.ts";
 import { type FakeAnswer, xml } from "../fakes/s3-operations.ts";
 import { type FaultAction, refuse } from "../fakes/s3-server.ts";

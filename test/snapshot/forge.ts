@@ -2,9 +2,9 @@
 import { crc32, deflateRawSync } from "node:zlib";
 import { digestOf } from "../../src/base/bytes.ts";
 import { isOutcome } from "../../src/base/errors.ts";
+import { parseSnapshotFileName } from "../../src/base/snapshot-name.ts";
 import { compressEntry } from "../../src/snapshot/entry.ts";
 import { encodeFooter, footerBytes } from "../../src/snapshot/footer.ts";
-import { parseSnapshotFileName } from "../../src/snapshot/name.ts";
 import { openSnapshot } from "../../src/snapshot/reader.ts";
 import { tarEnd } from "../../src/snapshot/tar.ts";
 import type { Encoding, Segment, StreamEntry } from "../../src/snapshot/toc.ts";

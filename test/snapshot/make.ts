@@ -1,7 +1,7 @@
 /** What the tests of snapshots are made of: small dumps, whole files in memory, sources that count what is read. */
 import { createCipheriv, createHash } from "node:crypto";
 import { type Bytes, type Digest, digestOf } from "../../src/base/bytes.ts";
-import { snapshotFileName } from "../../src/snapshot/name.ts";
+import { snapshotFileName } from "../../src/base/snapshot-name.ts";
 import type { SnapshotSource } from "../../src/snapshot/reader.ts";
 import type { Encoding, Header, Manifest } from "../../src/snapshot/toc.ts";
 import {

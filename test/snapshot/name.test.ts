@@ -1,5 +1,10 @@
 import { describe, expect, test } from "vitest";
-import { parseSnapshotFileName, parseSnapshotName, snapshotFileName, snapshotName } from "../../src/snapshot/name.ts";
+import {
+  parseSnapshotFileName,
+  parseSnapshotName,
+  snapshotFileName,
+  snapshotName,
+} from "../../src/base/snapshot-name.ts";
 
 test("a snapshot is named by the UTC second in which its run began", () => {
   expect(snapshotName(new Date("2021-02-12T15:28:37.999Z"))).toBe("12-02-2021-15-28-37");

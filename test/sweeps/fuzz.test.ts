@@ -4,6 +4,12 @@ import { join } from "node:path";
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { JsonValue } from "../../src/base/json.ts";
+import {
+  parseSnapshotFileName,
+  parseSnapshotName,
+  snapshotFileName,
+  snapshotName,
+} from "../../src/base/snapshot-name.ts";
 import { parseDurationMs } from "../../src/cli/duration.ts";
 import { compileTemplate } from "../../src/cli/jsonpath.ts";
 import { frame, parseFrame, parseStatus } from "../../src/cluster/channels.ts";
@@ -17,7 +23,6 @@ import { decodeFooter, encodeFooter, footerBytes } from "../../src/snapshot/foot
 import { GunzipMeter } from "../../src/snapshot/gunzip.ts";
 import { expandMember } from "../../src/snapshot/gzip.ts";
 import { fileOrder } from "../../src/snapshot/layout.ts";
-import { parseSnapshotFileName, parseSnapshotName, snapshotFileName, snapshotName } from "../../src/snapshot/name.ts";
 import { parseHeader, parseManifest } from "../../src/snapshot/parse.ts";
 import { folderOf, folderOfEntry, isFolderOf, isStreamName } from "../../src/snapshot/path.ts";
 import { openSnapshot, readContents } from "../../src/snapshot/reader.ts";

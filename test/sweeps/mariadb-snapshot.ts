@@ -1,7 +1,8 @@
 /** Snapshots of a MariaDB that its driver has really made, in memory. */
+
+import { snapshotName } from "../../src/base/snapshot-name.ts";
 import { findInstances } from "../../src/drivers/find.ts";
 import mariadb from "../../src/drivers/mariadb.ts";
-import { snapshotName } from "../../src/snapshot/name.ts";
 import type { Dump } from "../../src/snapshot/writer.ts";
 import { contextFor } from "../../src/storages.ts";
 import { answerCluster } from "../fakes/answer-cluster.ts";

@@ -2,7 +2,7 @@
 import type { Agent } from "node:http";
 import type { Target } from "../../cluster/cluster.ts";
 import type { Backup, Context, DumpOutput, DumpResult, Inspection, RestorePlan, RestoreResult } from "../driver.ts";
-import { sendRequest } from "../http.ts";
+import { quickMs, sendRequest } from "../http.ts";
 
 /** A server, and the way to it. */
 export interface Found {
@@ -26,7 +26,7 @@ export interface Generation {
  *  @returns "" when the answer tells none.
  *  @throws UserError `stream-lost` when nothing answers. */
 export async function versionOf(agent: Agent, signal: AbortSignal): Promise<string> {
-  const { headers } = await sendRequest(agent, { method: "GET", path: "/ping", signal });
+  const { headers } = await sendRequest(agent, { method: "GET", path: "/ping", signal, answerMs: quickMs });
   const [version] = [headers["x-influxdb-version"]].flat();
   return (version ?? "").replace(/^v/, "");
 }

@@ -2,7 +2,7 @@
 import { UserError } from "../../base/errors.ts";
 import { field, readEnvironment } from "../commands.ts";
 import type { Context } from "../driver.ts";
-import { sendRequest } from "../http.ts";
+import { quickMs, sendRequest } from "../http.ts";
 import type { Found } from "./generation.ts";
 
 export const tokenVariable = "INFLUXDB_ADMIN_USER_TOKEN";
@@ -67,7 +67,7 @@ async function pages(
     const from = isByNumber ? `&offset=${found.length}` : after === undefined ? "" : `&after=${idOf(after)}`;
     const path = `/api/v2/${kind}?limit=${pageSize}${from}`;
     const headers = { authorization: `Token ${token}` };
-    const { status, body } = await sendRequest(agent, { method: "GET", path, headers, signal });
+    const { status, body } = await sendRequest(agent, { method: "GET", path, headers, signal, answerMs: quickMs });
     if (status === 401 || status === 403)
       throw new UserError("credentials", `InfluxDB in pod "${target.pod.name}" refuses the operator's token`, {
         hints: [`give one that may do everything in ${tokenVariable}: influx auth list`],

@@ -2,9 +2,11 @@
  *  are fetched several at a time; large ones stream through. Each is one answer of the server, so it is of one moment, and
  *  is compared with its length and ETag. */
 import { createHash } from "node:crypto";
+import type { Readable } from "node:stream";
 import { GetObjectCommand, type GetObjectCommandOutput, GetObjectTaggingCommand } from "@aws-sdk/client-s3";
 import { type Bytes, collect } from "../../base/bytes.ts";
 import { UserError } from "../../base/errors.ts";
+import { unstalled } from "../../base/stall.ts";
 import { tarEnd, tarHeader, tarPadding } from "../tar.ts";
 import { type Version, versionsOf } from "./listing.ts";
 import { connections, isS3Error, type Server } from "./server.ts";
@@ -145,7 +147,7 @@ function md5Of({ ETag = "", ServerSideEncryption, SSECustomerAlgorithm }: GetObj
 
 function bodyOf(answer: GetObjectCommandOutput): Bytes {
   if (answer.Body === undefined) throw new Error("an answer without a body");
-  return answer.Body as unknown as Bytes; // in Node it is a Readable
+  return unstalled(answer.Body as Readable); // in Node it is one
 }
 
 async function* once(bytes: Uint8Array): Bytes & AsyncGenerator<Uint8Array> {

@@ -1,5 +1,11 @@
 /** What a bucket holds, version by version. */
-import { DeleteObjectsCommand, ListBucketsCommand, ListObjectVersionsCommand } from "@aws-sdk/client-s3";
+import {
+  DeleteObjectsCommand,
+  ListBucketsCommand,
+  ListObjectVersionsCommand,
+  type _Error as ObjectError,
+  S3ServiceException,
+} from "@aws-sdk/client-s3";
 import type { Server } from "./server.ts";
 
 /** One version of an object, or the mark of its deletion. */
@@ -111,8 +117,15 @@ export class Leftovers {
   }
 }
 
+/** MinIO answers InvalidRequest, "Object is WORM protected and cannot be overwritten" (cmd/api-errors.go); Amazon's S3
+ *  AccessDenied, "Access Denied because object protected by object lock." */
+function isLockRefusal({ Code = "", Message = "" }: ObjectError): boolean {
+  return ["InvalidRequest", "AccessDenied"].includes(Code) && /WORM protected|object lock/i.test(Message);
+}
+
 /** Deletes every version of a bucket.
- *  @returns those that are locked. */
+ *  @returns those that are locked.
+ *  @throws S3ServiceException when one is not deleted for any other reason. */
 export async function emptyBucket(server: Server, bucket: string): Promise<readonly Locked[]> {
   const { client, signal } = server;
   const locked: Locked[] = [];
@@ -122,9 +135,13 @@ export async function emptyBucket(server: Server, bucket: string): Promise<reado
     const Objects = batch.map(({ key, versionId }) => ({ Key: key, VersionId: versionId }));
     const command = new DeleteObjectsCommand({ Bucket: bucket, Delete: { Objects, Quiet: true } });
     const { Errors = [] } = await client.send(command, { abortSignal: signal });
-    for (const { Key = "", VersionId, Message, Code } of Errors) {
+    for (const refused of Errors) {
+      const { Key = "", VersionId, Message, Code = "InternalError" } = refused;
+      const says = `${bucket}/${Key} (${VersionId}): ${Message ?? Code}`;
+      if (!isLockRefusal(refused))
+        throw new S3ServiceException({ name: Code, message: `cannot delete ${says}`, $fault: "server", $metadata: {} });
       const etag = batch.find(({ key, versionId }) => key === Key && versionId === VersionId)?.etag ?? "";
-      locked.push({ key: Key, etag, says: `${bucket}/${Key} (${VersionId}): ${Message ?? Code}` });
+      locked.push({ key: Key, etag, says });
     }
     batch = [];
   };

@@ -4,8 +4,9 @@ import { messageOf, UserError } from "../../base/errors.ts";
 import { runForText, type Target } from "../../cluster/cluster.ts";
 import { chooseContainerPort, chooseTarget, readEnvironment } from "../commands.ts";
 import type { Context, Instance } from "../driver.ts";
-import { podAgent, sendRequest } from "../http.ts";
+import { podAgent, quickMs, sendRequest } from "../http.ts";
 import { addContentMd5, addUtf8Headers } from "./headers.ts";
+import { addAnswerLimit } from "./limits.ts";
 
 export const userVariable = "MINIO_ROOT_USER";
 export const passwordVariable = "MINIO_ROOT_PASSWORD";
@@ -48,6 +49,7 @@ export async function withServer<T>(
   });
   addContentMd5(client);
   addUtf8Headers(client);
+  addAnswerLimit(client);
   try {
     return await work({ client, target, signal });
   } catch (error) {
@@ -62,7 +64,8 @@ export async function withServer<T>(
 async function speaksTls(target: Target, port: number, { cluster, signal }: Context): Promise<boolean> {
   const agent = podAgent({ cluster, pod: target.pod, port, tls: false }, signal, 1);
   try {
-    return (await sendRequest(agent, { method: "GET", path: "/minio/health/live", signal })).status === 400;
+    const path = "/minio/health/live";
+    return (await sendRequest(agent, { method: "GET", path, signal, answerMs: quickMs })).status === 400;
   } finally {
     agent.destroy();
   }

@@ -43,18 +43,20 @@ const notSet = [
   "MethodNotAllowed",
 ];
 
+/** Undefined when the server says that there is none. */
+async function orUnset<T>(answer: Promise<T>): Promise<T | undefined> {
+  try {
+    return await answer;
+  } catch (error) {
+    if (isS3Error(error, ...notSet)) return undefined;
+    throw error;
+  }
+}
+
 export async function settingsOf(server: Server, bucket: string): Promise<BucketSettings> {
   const { client, signal } = server;
   const at = { Bucket: bucket };
   const options = { abortSignal: signal };
-  const orUnset = async <T>(answer: Promise<T>): Promise<T | undefined> => {
-    try {
-      return await answer;
-    } catch (error) {
-      if (isS3Error(error, ...notSet)) return undefined;
-      throw error;
-    }
-  };
   const versioning = await orUnset(client.send(new GetBucketVersioningCommand(at), options));
   const lock = await orUnset(client.send(new GetObjectLockConfigurationCommand(at), options));
   const policy = await orUnset(client.send(new GetBucketPolicyCommand(at), options));
@@ -75,11 +77,12 @@ function plain(value: unknown): JsonValue | undefined {
   return value === undefined ? undefined : (JSON.parse(JSON.stringify(value)) as JsonValue);
 }
 
-/** Makes a bucket that can take the versions of the snapshot; what could hurt the filling comes later. */
+/** Makes a bucket that can take the versions of the snapshot; what could hurt the filling comes later.
+ *  @returns false when it is there without the lock that it needs. */
 export async function createBucket(
   { client, signal }: Pick<Server, "client" | "signal">,
   settings: BucketSettings,
-): Promise<void> {
+): Promise<boolean> {
   const options = { abortSignal: signal };
   const { name, lock, versioning } = settings;
   try {
@@ -89,23 +92,28 @@ export async function createBucket(
     );
   } catch (error) {
     if (!isS3Error(error, "BucketAlreadyOwnedByYou", "BucketAlreadyExists")) throw error;
-    await clearSettings({ client, signal }, name);
+    const hasLock = await clearSettings({ client, signal }, name);
+    if (lock !== undefined && !hasLock) return false;
   }
-  if (versioning === "" || lock !== undefined) return;
+  if (versioning === "" || lock !== undefined) return true;
   const VersioningConfiguration = { Status: "Enabled" } as const;
   await client.send(new PutBucketVersioningCommand({ Bucket: name, VersioningConfiguration }), options);
+  return true;
 }
 
-/** Of a bucket that could not be deleted, because it holds locked objects: what was set later goes, too, and what could
- *  lock or expire the versions that are put back. */
-async function clearSettings({ client, signal }: Pick<Server, "client" | "signal">, bucket: string): Promise<void> {
+/** Of a bucket that is there, because it holds locked objects or a service has made it again: what was set later goes, too,
+ *  and what could lock or expire the versions that are put back. @returns whether it has a lock. */
+async function clearSettings({ client, signal }: Pick<Server, "client" | "signal">, bucket: string): Promise<boolean> {
   const options = { abortSignal: signal };
   const at = { Bucket: bucket };
   await client.send(new DeleteBucketPolicyCommand(at), options);
   await client.send(new DeleteBucketTaggingCommand(at), options);
   await client.send(new DeleteBucketLifecycleCommand(at), options);
+  // One that a service has made again has no lock, and MinIO denies setting it.
+  if ((await orUnset(client.send(new GetObjectLockConfigurationCommand(at), options))) === undefined) return false;
   const ObjectLockConfiguration = { ObjectLockEnabled: "Enabled" } as const;
   await client.send(new PutObjectLockConfigurationCommand({ ...at, ObjectLockConfiguration }), options);
+  return true;
 }
 
 /** Applies what must wait until the bucket is filled: a lifecycle may expire what was just restored. */

@@ -1,6 +1,7 @@
 /** The server in the pods of an instance: finds the primary, logs in, and tells what it holds. */
 import type { Document } from "bson";
 import { UserError } from "../../base/errors.ts";
+import { workMs } from "../../base/stall.ts";
 import type { Pod, Target } from "../../cluster/cluster.ts";
 import { chooseContainerPort, chooseTarget, readEnvironment } from "../commands.ts";
 import type { Context, Instance } from "../driver.ts";
@@ -86,7 +87,7 @@ export interface Holdings {
 }
 
 export async function holdingsOf({ client }: Server): Promise<Holdings> {
-  const listed = (await client.command("admin", { listDatabases: 1 }))["databases"] as readonly Document[];
+  const listed = (await client.command("admin", { listDatabases: 1 }, workMs))["databases"] as readonly Document[];
   const databases = listed.map((each) => String(each["name"])).filter((name) => !ownDatabases.includes(name));
   const counts = { databases: databases.length, collections: 0, documents: 0, indexes: 0 };
   for (const database of databases) {
@@ -104,5 +105,5 @@ export async function holdingsOf({ client }: Server): Promise<Holdings> {
 /** Drops every database but MongoDB's own. */
 export async function dropDatabases(server: Server): Promise<void> {
   for (const database of (await holdingsOf(server)).databases)
-    await server.client.command(database, { dropDatabase: 1 });
+    await server.client.command(database, { dropDatabase: 1 }, workMs);
 }

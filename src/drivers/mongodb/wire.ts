@@ -5,6 +5,7 @@ import { createHash, createHmac, pbkdf2Sync, randomBytes, timingSafeEqual } from
 import type { Duplex } from "node:stream";
 import { Binary, type Document, deserialize, serialize } from "bson";
 import { messageOf, UserError } from "../../base/errors.ts";
+import { defaultStallMs, StallTimer } from "../../base/stall.ts";
 
 const opMsg = 2013;
 const headerBytes = 16;
@@ -30,12 +31,17 @@ export class CommandError extends Error {
 export class WireClient {
   readonly #connection: Duplex;
   readonly #input: AsyncIterator<Buffer>;
+  readonly #stallMs: number;
+  readonly #timer: StallTimer;
   #buffer: Buffer = Buffer.alloc(0);
   #lastRequest = 0;
 
-  /** Takes the connection over; the caller must `close()`. */
-  constructor(connection: Duplex) {
+  /** Takes the connection over; the caller must `close()`.
+   *  @param stallMs longest wait for the next bytes of an answer. */
+  constructor(connection: Duplex, stallMs = defaultStallMs) {
     this.#connection = connection;
+    this.#stallMs = stallMs;
+    this.#timer = new StallTimer((error) => connection.destroy(error));
     this.#input = connection[Symbol.asyncIterator]();
   }
 
@@ -44,9 +50,10 @@ export class WireClient {
   }
 
   /** Runs one command.
+   *  @param stallMs for one that the server answers late, because the work takes long.
    *  @returns the answer; numbers of 64 bits as bigint are not used: those too large for a number stay objects of `bson`.
    *  @throws CommandError when the server refuses; UserError `stream-lost` when the connection breaks. */
-  async command(database: string, command: Document): Promise<Document> {
+  async command(database: string, command: Document, stallMs = this.#stallMs): Promise<Document> {
     const [name = ""] = Object.keys(command);
     this.#lastRequest += 1;
     const body = serialize({ ...command, $db: database });
@@ -56,21 +63,21 @@ export class WireClient {
     message.writeInt32LE(opMsg, 12);
     message.set(body, headerBytes + 5); // after the flags and the kind of the only section, all zero
     this.#connection.write(message);
-    const answer = await this.#answer(name);
+    const answer = await this.#answer(name, stallMs);
     if (answer["ok"] !== 1) throw new CommandError(name, answer);
     const [failed] = (answer["writeErrors"] as Document[] | undefined) ?? [];
     if (failed !== undefined) throw new CommandError(name, failed);
     return answer;
   }
 
-  async #answer(command: string): Promise<Document> {
+  async #answer(command: string, stallMs: number): Promise<Document> {
     try {
-      const header = await this.#take(headerBytes);
+      const header = await this.#take(headerBytes, stallMs);
       const length = header.readInt32LE(0);
       if (header.readInt32LE(8) !== this.#lastRequest || header.readInt32LE(12) !== opMsg)
         throw new Error("an answer that was not asked for");
       if (length < headerBytes + 5 || length > messageLimitBytes) throw new Error(`a message of ${length} bytes`);
-      const body = await this.#take(length - headerBytes);
+      const body = await this.#take(length - headerBytes, stallMs);
       if (body[4] !== 0) throw new Error("an answer of an unknown kind");
       return deserialize(body.subarray(5, 5 + body.readInt32LE(5)), { promoteBuffers: false });
     } catch (error) {
@@ -81,9 +88,10 @@ export class WireClient {
     }
   }
 
-  async #take(bytes: number): Promise<Buffer> {
+  async #take(bytes: number, stallMs: number): Promise<Buffer> {
     while (this.#buffer.byteLength < bytes) {
-      const { done, value } = await this.#input.next();
+      this.#timer.start(stallMs);
+      const { done, value } = await this.#input.next().finally(() => this.#timer.stop());
       if (done === true) throw new Error("it was closed");
       this.#buffer = Buffer.concat([this.#buffer, value]);
     }

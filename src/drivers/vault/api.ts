@@ -5,7 +5,7 @@ import { UserError } from "../../base/errors.ts";
 import type { Pod } from "../../cluster/cluster.ts";
 import { chooseContainerPort, field } from "../commands.ts";
 import type { Context } from "../driver.ts";
-import { openRequest, podAgent, sendRequest } from "../http.ts";
+import { openRequest, podAgent, quickMs, sendRequest } from "../http.ts";
 
 export const tokenVariable = "VAULT_TOKEN";
 export const unsealKeysVariable = "VAULT_UNSEAL_KEYS";
@@ -39,7 +39,7 @@ export class VaultApi {
    *  @returns the answer, or undefined when the status is 404.
    *  @throws UserError `credentials` (403), `storage-not-ready` (503: sealed), else `storage-failed` with Vault's words. */
   async call(method: string, path: string, body?: unknown): Promise<unknown> {
-    const request = { method, path: `/v1/${path}`, headers: this.#headers(), signal: this.#signal };
+    const request = { method, path: `/v1/${path}`, headers: this.#headers(), signal: this.#signal, answerMs: quickMs };
     const { status, body: answer } = await sendRequest(this.#agent, {
       ...request,
       ...(body !== undefined && { body: JSON.stringify(body) }),

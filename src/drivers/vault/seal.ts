@@ -1,11 +1,18 @@
 /** Vault's seal: what a pod tells of it without a token, and unsealing after a restore. */
 import { setTimeout as pause } from "node:timers/promises";
 import { isOutcome, UserError } from "../../base/errors.ts";
+import type { Pod } from "../../cluster/cluster.ts";
 import { field } from "../commands.ts";
 import type { Context, Instance } from "../driver.ts";
 import { VaultApi } from "./api.ts";
 
 const readyMs = 90_000;
+/** A server that takes the connection and says nothing must not keep the others waiting. */
+const answerMs = 5_000;
+/** Vault answers before it begins to load the snapshot, and is sealed only then. */
+const steadyMs = 2_000;
+/** How long an active server waits for the others. */
+const graceMs = 5_000;
 
 /** What a pod tells of itself, to anybody. */
 export async function sealStatus(api: VaultApi) {
@@ -26,49 +33,90 @@ export function textOf(value: unknown): string {
   return typeof value === "string" ? value : "";
 }
 
-/** Waits until every pod serves again, and unseals those that are sealed.
+const serving = ["is active", "is standby"];
+const mayServe = ["is standby", "is sealed", "does not answer"];
+const refusesKeys = "refuses the unseal keys";
+
+/** Gives the keys to every pod that is sealed, again and again, until one is active and no other changes any more. A pod that
+ *  is down keeps no other from being unsealed.
+ *  @returns a warning that names the pods which do not serve.
  *  @throws UserError `credentials` for keys that are not this Vault's, `storage-not-ready` when the time is up. */
-export async function unsealAll(instance: Instance, keys: readonly string[], context: Context): Promise<void> {
+export async function unsealAll(
+  instance: Instance,
+  keys: readonly string[],
+  context: Context,
+): Promise<readonly string[]> {
   const deadline = performance.now() + readyMs;
   await pause(1000, undefined, { signal: context.signal }); // Vault answers before it begins to load the snapshot
-  for (const pod of instance.pods) {
-    const api = new VaultApi(pod, context);
-    try {
-      for (let steadySince = 0; ; ) {
-        const state = await sealStatus(api).catch((error: unknown) => {
-          if (isOutcome(error, "stream-lost", "storage-not-ready", "storage-failed")) return undefined; // it is loading
-          throw error;
-        });
-        if (state?.sealed === true && keys.length > 0) await unseal(api, keys);
-        if (state?.sealed === false && (await isActive(api))) {
-          if (steadySince > 0 && performance.now() - steadySince > 2000) break;
-          steadySince ||= performance.now();
-        } else steadySince = 0;
-        if (performance.now() > deadline) {
-          const is = state?.sealed === true ? "sealed" : "not ready";
-          throw new UserError("storage-not-ready", `Vault in pod "${pod.name}" is ${is} after ${readyMs / 1000} s`);
-        }
-        await pause(500, undefined, { signal: context.signal });
-      }
-    } finally {
-      api.close();
+  let before = "";
+  for (let steadySince = performance.now(); ; ) {
+    const looks = await Promise.all(
+      instance.pods.map(async (pod) => ({ pod, state: await unsealOne(pod, keys, context) })),
+    );
+    const now = performance.now();
+    const states = looks.map(({ state }) => state);
+    if (states.join() !== before) steadySince = now;
+    before = states.join();
+    const steadyForMs = now - steadySince;
+    if (states.includes("is active")) {
+      const others = looks.filter(({ state }) => !serving.includes(state));
+      if (steadyForMs > (others.length === 0 ? steadyMs : graceMs) || now > deadline)
+        return others.length === 0
+          ? []
+          : [`not all of "${instance.name}" serve, and some may have to be unsealed: ${named(others)}`];
+    } else if (
+      steadyForMs > steadyMs &&
+      states.includes(refusesKeys) &&
+      !states.some((each) => mayServe.includes(each))
+    ) {
+      throw new UserError("credentials", "the unseal keys given are not those of the snapshot's Vault");
+    } else if (now > deadline) {
+      const after = `after ${readyMs / 1000} s`;
+      throw new UserError(
+        "storage-not-ready",
+        `no pod of "${instance.name}" is an active Vault ${after}: ${named(looks)}`,
+      );
     }
+    await pause(500, undefined, { signal: context.signal });
   }
 }
 
-/** Active, or a standby of one that is. */
-async function isActive(api: VaultApi): Promise<boolean> {
-  const leader = await api.call("GET", "sys/leader").catch(() => undefined);
-  return field(leader, "is_self") === true || textOf(field(leader, "leader_address")) !== "";
+function named(looks: readonly { readonly pod: Pod; readonly state: string }[]): string {
+  return looks.map(({ pod, state }) => `"${pod.name}" ${state}`).join(", ");
 }
 
-async function unseal(api: VaultApi, keys: readonly string[]): Promise<void> {
+/** Gives the keys to a pod that is sealed. @returns its state, in words that follow its name. */
+async function unsealOne(pod: Pod, keys: readonly string[], context: Context): Promise<string> {
+  if (pod.phase !== "Running") return `is ${pod.phase}`;
+  const limit = AbortSignal.timeout(answerMs);
+  const api = new VaultApi(pod, { ...context, signal: AbortSignal.any([context.signal, limit]) });
+  try {
+    const { initialized, sealed } = await sealStatus(api);
+    if (!initialized) return "is not initialized";
+    if (sealed) return keys.length > 0 && !(await takesKeys(api, keys)) ? refusesKeys : "is sealed";
+    const leader = await api.call("GET", "sys/leader");
+    return field(leader, "is_self") === false ? "is standby" : "is active";
+  } catch (error) {
+    context.signal.throwIfAborted();
+    // It may be loading the snapshot.
+    if (limit.aborted || isOutcome(error, "stream-lost", "storage-not-ready", "storage-failed"))
+      return "does not answer";
+    throw error;
+  } finally {
+    api.close();
+  }
+}
+
+/** @returns false for keys that are not this Vault's. */
+async function takesKeys(api: VaultApi, keys: readonly string[]): Promise<boolean> {
   await api.call("POST", "sys/unseal", { reset: true });
   for (const key of keys) {
-    const status = await api.call("POST", "sys/unseal", { key }).catch((error: unknown) => {
+    try {
+      if (field(await api.call("POST", "sys/unseal", { key }), "sealed") === false) return true;
+    } catch (error) {
       if (!isOutcome(error, "storage-failed")) throw error;
-      throw new UserError("credentials", "the unseal keys given are not those of the snapshot's Vault");
-    });
-    if (field(status, "sealed") === false) return;
+      return false;
+    }
   }
+  return true;
 }
