@@ -3,7 +3,7 @@
 import { digestOf } from "../base/bytes.ts";
 import { UserError } from "../base/errors.ts";
 import type { JsonValue } from "../base/json.ts";
-import { field, readSmall, steadyCounts } from "./commands.ts";
+import { readSmall, steadyCounts } from "./commands.ts";
 import type {
   Backup,
   Context,
@@ -16,14 +16,17 @@ import type {
   RestoreResult,
 } from "./driver.ts";
 import { ApiError, passwordVariable, SearchApi, userVariable } from "./opendistro/api.ts";
+import { readFacts } from "./opendistro/facts.ts";
 import { applyGlobal, readGlobal } from "./opendistro/global.ts";
 import {
-  countsOf,
+  closeIndices,
   deleteIndices,
   indicesOf,
   recoveredIndicesOf,
   requireHealthy,
   restoreIndices,
+  type Survey,
+  survey,
 } from "./opendistro/indices.ts";
 import { keyVariables, prepareNodes, requirePlugin } from "./opendistro/nodes.ts";
 import { discard, endpointVariable, type Place, register, remove, snapshotsIn, take } from "./opendistro/repository.ts";
@@ -104,10 +107,11 @@ async function dump(work: Work, output: DumpOutput): Promise<DumpResult> {
   const client = await prepareNodes(api, instance, context);
   await register(api, { name: repository, place, client, isReadOnly: false }, context);
   await deleteLeftovers(work);
-  const before = await countsOf(api);
+  const before = await survey(api);
   const global = Buffer.from(JSON.stringify(await readGlobal(api)));
   const { indices } = await take(api, repository, nameIn(context), context);
-  const after = await countsOf(api);
+  const after = await survey(api);
+  requireAll(indices, before, after);
   const digest = digestOf(global);
   await output.stream(streamName, {
     encoding: "identity",
@@ -116,10 +120,23 @@ async function dump(work: Work, output: DumpOutput): Promise<DumpResult> {
     })(),
     finish: async () => ({ plain: digest, stored: digest, by: "protocol" }),
   });
+  const closed = after.indices.filter(({ name, isClosed }) => isClosed && indices.includes(name));
   return {
-    ...steadyCounts(before, after),
-    facts: { snapshot: nameIn(context), basePath: place.basePath, indices: [...indices], state: "SUCCESS" },
+    ...steadyCounts(before.counts, after.counts),
+    facts: {
+      ...{ snapshot: nameIn(context), basePath: place.basePath, indices: [...indices], state: "SUCCESS" },
+      closed: closed.map(({ name }) => name),
+    },
   };
+}
+
+/** An index that was there all the time must be in the snapshot: a restore deletes what is not.
+ *  @throws UserError `storage-failed`. */
+function requireAll(taken: readonly string[], before: Survey, after: Survey): void {
+  const there = new Set(after.indices.map(({ name }) => name));
+  const missing = before.indices.map(({ name }) => name).filter((name) => there.has(name) && !taken.includes(name));
+  if (missing.length > 0)
+    throw new UserError("storage-failed", `Open Distro's snapshot lacks these indices: ${missing.join(", ")}`);
 }
 
 /** Of runs that died: every snapshot of ours that no published file belongs to, and one that an earlier attempt began. */
@@ -138,24 +155,6 @@ async function forget(work: Work): Promise<void> {
   const client = await prepareNodes(api, instance, context);
   await register(api, { name: repository, place, client, isReadOnly: false }, context);
   await discard(api, repository, nameIn(context));
-}
-
-/** The driver's record in the manifest. */
-interface Facts {
-  readonly snapshot: string;
-  readonly basePath: string;
-  readonly indices: readonly string[];
-}
-
-function readFacts(facts: JsonValue): Facts {
-  const [snapshot, basePath, indices] = [field(facts, "snapshot"), field(facts, "basePath"), field(facts, "indices")];
-  const isName = (text: unknown, form: RegExp): text is string => typeof text === "string" && form.test(text);
-  // Names of indices hold no comma, star or blank, by the engine's own rules; here they would mean other indices.
-  const areNames =
-    Array.isArray(indices) && indices.every((each: unknown) => isName(each, /^[^\s,*?"<>|\\/#+-][^\s,*?"<>|\\/#]*$/));
-  if (!isName(snapshot, /^kaa-[\d-]+$/) || !isName(basePath, /^opendistro(\/\w[\w.-]*)*$/) || !areNames)
-    throw new UserError("invalid-snapshot", "opendistro's record in the manifest is damaged");
-  return { snapshot, basePath, indices };
 }
 
 async function plan(api: SearchApi, backup: Backup): Promise<RestorePlan> {
@@ -182,7 +181,7 @@ async function plan(api: SearchApi, backup: Backup): Promise<RestorePlan> {
 
 async function restore(work: Work, backup: Backup): Promise<RestoreResult> {
   const { api, instance, context } = work;
-  const { snapshot, basePath, indices } = readFacts(backup.facts);
+  const { snapshot, basePath, indices, closed } = readFacts(backup.facts);
   const [stream] = backup.streams;
   if (stream?.name !== streamName || backup.streams.length !== 1)
     throw new UserError("invalid-snapshot", `the snapshot lacks opendistro's "${streamName}"`);
@@ -206,9 +205,10 @@ async function restore(work: Work, backup: Backup): Promise<RestoreResult> {
       api,
       existing.map(({ name }) => name),
     );
-    const warnings = await applyGlobal(api, global);
+    const refused = await applyGlobal(api, global);
     await restoreIndices(api, { repository: restoreRepository, snapshot, indices }, context);
-    return { counts: await countsOf(api), warnings };
+    const warnings = [...refused, ...(await closeIndices(api, closed))];
+    return { counts: (await survey(api)).counts, warnings };
   } catch (error) {
     const known = error instanceof ApiError ? new UserError("storage-failed", `Open Distro: ${error.message}`) : error;
     if (!(known instanceof UserError)) throw known;

@@ -157,6 +157,39 @@ describe("dump", () => {
     expect([...stored.keys()]).toEqual([]);
   });
 
+  test("takes closed indices too, and a restore closes them again", async () => {
+    const indices = [".kibana_1", "events", "old"];
+    const { engine, instance, context, told } = await started({ indices, closed: ["old"] });
+    const { stored, output } = collecting();
+    const dumped = await driver.dump(instance, output, context);
+    expect(dumped).toMatchObject({ counts: { indices: 3, documents: 4 }, facts: { indices, closed: ["old"] } });
+    engine.indices = ["later"];
+    engine.closed = [];
+    const backup = backupOf(dumped.facts, { "global.json": stored.get("global.json") ?? "" });
+    const restored = await driver.restore(instance, { ...backup, serverVersion: "7.10.2" }, context);
+    expect(engine.indices).toEqual(indices);
+    expect(told("POST /old/_close")).toHaveLength(1);
+    expect(restored).toEqual({ counts: dumped.counts, warnings: [] });
+  });
+
+  test("fails when an index that was there all the time is not in the engine's snapshot", async () => {
+    const { instance, context } = await started({ indices: [".kibana_1", "events", "odd"], passedOver: ["odd"] });
+    const { stored, output } = collecting();
+    const dumped = driver.dump(instance, output, context);
+    await expect(dumped).rejects.toMatchObject({ outcome: "storage-failed", message: expect.stringMatching(/: odd$/) });
+    expect(stored.size).toBe(0);
+  });
+
+  test("does not miss an index that is made or deleted meanwhile", async () => {
+    const { engine, instance, context } = await started({ indices: [".kibana_1", "events", "gone"] });
+    engine.onCall = (call) => {
+      if (call === "GET /_template") engine.indices = [".kibana_1", "events"];
+      if (call.endsWith("/_status")) engine.indices = [".kibana_1", "events", "new"];
+    };
+    const dumped = await driver.dump(instance, collecting().output, context);
+    expect(dumped).toMatchObject({ facts: { indices: [".kibana_1", "events"] } });
+  });
+
   test("deletes what killed runs left, and nothing that is published or not ours", async () => {
     const snapshots = { "kaa-01-01-2026-00-00-00": "SUCCESS", "kaa-02-01-2026-00-00-00": "FAILED", nightly: "SUCCESS" };
     const { engine, instance, context } = await started({ snapshots: { ...snapshots } });
@@ -241,6 +274,7 @@ describe("restore", () => {
     ["an index that means several", { indices: ["a,b"] }],
     ["an index that excludes", { indices: ["-a"] }],
     ["no indices", { indices: "events" }],
+    ["a closed index that means all", { closed: ["*"] }],
   ])("refuses a manifest with %s, before it asks the engine", async (_, changes) => {
     const { engine, instance, context } = await started();
     const restored = driver.restore(instance, taken(changes), context);

@@ -9,9 +9,15 @@ export interface Engine {
   password: string;
   plugins: readonly string[];
   indices: string[];
+  /** Those of `indices` that are closed. */
+  closed: string[];
+  /** Indices that no snapshot takes, whatever is asked for. */
+  passedOver: readonly string[];
   streams: string[];
   /** Snapshots in the repository: name and state. */
   snapshots: Record<string, string>;
+  /** Indices of the snapshots that were taken here; others hold `.kibana_1` and `events`. */
+  taken: Record<string, readonly string[]>;
   /** The state that a new snapshot ends with, after one look at which it is still running. */
   endsAs: string;
   reload: object;
@@ -34,6 +40,7 @@ export async function startEngine(
   const engine: Engine = {
     ...{ password: "right", plugins: ["repository-s3"], indices: [".kibana_1", "events"], streams: [], snapshots: {} },
     ...{
+      ...{ closed: [], passedOver: [], taken: {} },
       endsAs: "SUCCESS",
       health: "green",
       reload: { _nodes: { failed: 0 }, nodes: {} },
@@ -51,22 +58,36 @@ export async function startEngine(
     const [path = "", query = ""] = (request.url ?? "").split("?");
     const call = `${request.method} ${path}`;
     const isKnown = request.headers.authorization === `Basic ${btoa(`admin:${engine.password}`)}`;
-    if (call !== "GET /") engine.calls.push({ call, body: text === "" ? undefined : JSON.parse(text) });
+    const told: unknown = text === "" ? undefined : JSON.parse(text);
+    if (call !== "GET /") engine.calls.push({ call, body: told });
     engine.onCall(call);
-    const [status, body] = isKnown ? answerTo(engine, call, query) : ([401, "Unauthorized"] as const);
+    const [status, body] = isKnown ? answerTo(engine, { call, query, told }) : ([401, "Unauthorized"] as const);
     response.writeHead(status).end(JSON.stringify(body));
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   return { engine, server, port: (server.address() as AddressInfo).port };
 }
 
-function answerTo(engine: Engine, call: string, query: string): Answer {
+interface Request {
+  readonly call: string;
+  readonly query: string;
+  readonly told: unknown;
+}
+
+function answerTo(engine: Engine, { call, query, told }: Request): Answer {
   const snapshot = /^(GET|PUT|DELETE) \/_snapshot\/[^/]+\/([^/]+)$/.exec(call);
-  if (snapshot !== null) return answerToSnapshot(engine, snapshot[1] ?? "", snapshot[2] ?? "");
+  if (snapshot !== null) return answerToSnapshot(engine, { method: snapshot[1] ?? "", name: snapshot[2] ?? "", told });
   if (call.endsWith("/_status")) return [200, { snapshots: [{ stats: { processed: { size_in_bytes: 4096 } } }] }];
-  if (call.endsWith("/_restore")) {
-    engine.indices = [".kibana_1", "events"];
+  const restored = /\/([^/]+)\/_restore$/.exec(call)?.[1];
+  if (restored !== undefined) {
+    engine.indices = [...(engine.taken[restored] ?? standard)];
+    engine.closed = []; // whatever they were when they were taken
     return [200, { accepted: true }];
+  }
+  const closed = /^POST \/([^/]+)\/_close$/.exec(call)?.[1];
+  if (closed !== undefined) {
+    engine.closed.push(decodeURIComponent(closed));
+    return done;
   }
   switch (call) {
     case "GET /":
@@ -77,7 +98,12 @@ function answerTo(engine: Engine, call: string, query: string): Answer {
     }
     case "GET /_cat/indices": {
       const rows = [...engine.indices, ".opendistro_security"];
-      return [200, rows.map((index) => ({ index, health: engine.health, "docs.count": "2", "pri.store.size": "10" }))];
+      const open = { status: "open", "docs.count": "2", "pri.store.size": "10" };
+      const closed = { status: "close", "docs.count": null, "pri.store.size": null };
+      return [
+        200,
+        rows.map((index) => ({ index, health: engine.health, ...(engine.closed.includes(index) ? closed : open) })),
+      ];
     }
     case "GET /_cat/aliases":
       return [200, [{ alias: ".kibana", index: ".kibana_1" }]];
@@ -105,7 +131,18 @@ function answerTo(engine: Engine, call: string, query: string): Answer {
   return call.startsWith("GET ") ? missing : done;
 }
 
-function answerToSnapshot(engine: Engine, method: string, name: string): Answer {
+const standard = [".kibana_1", "events"];
+
+/** As the engine does: "*" means closed indices only when that is asked for. */
+function indicesFor({ indices, closed, passedOver }: Engine, told: unknown): readonly string[] {
+  const takesClosed = /all|closed/.test(String((told as { expand_wildcards?: string }).expand_wildcards));
+  return indices.filter((name) => !passedOver.includes(name) && (takesClosed || !closed.includes(name)));
+}
+
+function answerToSnapshot(
+  engine: Engine,
+  { method, name, told }: { readonly method: string; readonly name: string; readonly told: unknown },
+): Answer {
   if (method === "DELETE") {
     if (engine.snapshots[name] === undefined) return missing;
     delete engine.snapshots[name];
@@ -113,11 +150,12 @@ function answerToSnapshot(engine: Engine, method: string, name: string): Answer 
   }
   if (method === "PUT") {
     engine.snapshots[name] = "IN_PROGRESS";
+    engine.taken[name] = indicesFor(engine, told);
     return [200, { accepted: true }];
   }
   const found = Object.entries(engine.snapshots).filter(([each]) => name === "_all" || each === name);
   if (found.length === 0 && name !== "_all") return missing;
-  const snapshots = found.map(([each, state]) => ({ snapshot: each, state, indices: [".kibana_1", "events"] }));
+  const snapshots = found.map(([each, state]) => ({ snapshot: each, state, indices: engine.taken[each] ?? standard }));
   for (const [each, state] of found) if (state === "IN_PROGRESS") engine.snapshots[each] = engine.endsAs;
   return [200, { snapshots }];
 }

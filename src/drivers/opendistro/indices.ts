@@ -14,6 +14,7 @@ const namesAtOnce = 20;
 export interface Index {
   readonly name: string;
   readonly health: string;
+  readonly isClosed: boolean;
   readonly documents: number;
   readonly bytes: number;
 }
@@ -26,6 +27,7 @@ export async function indicesOf(api: SearchApi): Promise<readonly Index[]> {
     .map((row) => ({
       name: String(field(row, "index")),
       health: String(field(row, "health")),
+      isClosed: field(row, "status") === "close",
       documents: Number(field(row, "docs.count") ?? 0),
       bytes: Number(field(row, "pri.store.size") ?? 0),
     }))
@@ -33,17 +35,25 @@ export async function indicesOf(api: SearchApi): Promise<readonly Index[]> {
     .sort((a, b) => (a.name < b.name ? -1 : 1));
 }
 
-export async function countsOf(api: SearchApi): Promise<Readonly<Record<string, number>>> {
+/** What a cluster holds at one moment. */
+export interface Survey {
+  readonly indices: readonly Index[];
+  /** Documents of closed indices are not counted: the engine does not tell them. */
+  readonly counts: Readonly<Record<string, number>>;
+}
+
+export async function survey(api: SearchApi): Promise<Survey> {
   await api.call("POST", "/_refresh?expand_wildcards=open,hidden&ignore_unavailable=true").catch((error: unknown) => {
     if (!(error instanceof ApiError)) throw error; // one index that cannot be refreshed does not spoil the counting
   });
   const indices = await indicesOf(api);
   const aliases = (await api.call("GET", "/_cat/aliases?format=json&expand_wildcards=all&h=alias,index")) as unknown[];
-  return {
+  const counts = {
     indices: indices.length,
     documents: indices.reduce((sum, each) => sum + each.documents, 0),
     aliases: aliases.filter((each) => !isSecurity(String(field(each, "index")))).length,
   };
+  return { indices, counts };
 }
 
 const recoveryWait = "60s";
@@ -78,6 +88,22 @@ export async function deleteIndices(api: SearchApi, names: readonly string[]): P
       .join(",");
     await api.call("DELETE", `/${some}?expand_wildcards=all&ignore_unavailable=true`);
   }
+}
+
+/** Closes indices that were closed when they were dumped, for the engine restores every index open.
+ *  Source: RestoreService of Elasticsearch 7.10 and of OpenSearch, which set the state OPEN.
+ *  @returns what the engine refuses, for people. */
+export async function closeIndices(api: SearchApi, names: readonly string[]): Promise<readonly string[]> {
+  const refused: string[] = [];
+  for (const name of names) {
+    try {
+      await api.call("POST", `/${encodeURIComponent(name)}/_close`);
+    } catch (error) {
+      if (!(error instanceof ApiError)) throw error;
+      refused.push(`index "${name}" was closed and is open now: ${error.message}`);
+    }
+  }
+  return refused;
 }
 
 /** Restores all indices of a snapshot and waits until every primary shard is there. */

@@ -102,6 +102,7 @@ export async function take(api: SearchApi, repository: string, name: string, con
   const path = `/_snapshot/${repository}/${name}`;
   await api.call("PUT", path, {
     indices: allButSecurity,
+    expand_wildcards: "all", // by default "*" means no closed index
     include_global_state: false,
     ignore_unavailable: false,
     partial: false,
