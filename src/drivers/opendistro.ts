@@ -18,18 +18,20 @@ import type {
 import { ApiError, passwordVariable, SearchApi, userVariable } from "./opendistro/api.ts";
 import { readFacts } from "./opendistro/facts.ts";
 import { applyGlobal, readGlobal } from "./opendistro/global.ts";
+import { discardRunning, whenIdle } from "./opendistro/idle.ts";
 import {
   closeIndices,
   deleteIndices,
   indicesOf,
   recoveredIndicesOf,
+  requireAll,
   requireHealthy,
   restoreIndices,
-  type Survey,
   survey,
 } from "./opendistro/indices.ts";
 import { keyVariables, prepareNodes, requirePlugin } from "./opendistro/nodes.ts";
-import { discard, endpointVariable, type Place, register, remove, snapshotsIn, take } from "./opendistro/repository.ts";
+import { endpointVariable, type Place, register, remove } from "./opendistro/repository.ts";
+import { discard, snapshotsIn, take } from "./opendistro/snapshots.ts";
 
 const repository = "kaa-backup";
 /** Read-only: the snapshot may be another cluster's. */
@@ -77,6 +79,12 @@ async function withApi<T>(instance: Instance, context: Context, work: (api: Sear
   }
 }
 
+/** Cleans up on its own time, for the signal of the work may have fired. What that fails to do the next run does. */
+async function tidy({ instance, context }: Work, left: string, work: (api: SearchApi) => Promise<void>): Promise<void> {
+  const tidying = { ...context, signal: AbortSignal.timeout(tidyMs) };
+  await withApi(instance, tidying, work).catch(() => context.warn(left));
+}
+
 async function inspect(api: SearchApi): Promise<Inspection> {
   await requirePlugin(api);
   const indices = await indicesOf(api);
@@ -106,10 +114,14 @@ async function dump(work: Work, output: DumpOutput): Promise<DumpResult> {
   const place = placeOf(work);
   const client = await prepareNodes(api, instance, context);
   await register(api, { name: repository, place, client, isReadOnly: false }, context);
-  await deleteLeftovers(work);
+  const published = await context.publishedNames?.();
+  await deleteLeftovers(api, published);
   const before = await survey(api);
   const global = Buffer.from(JSON.stringify(await readGlobal(api)));
-  const { indices } = await take(api, repository, nameIn(context), context);
+  const { indices } = await take(api, repository, nameIn(context), context).catch(async (error: unknown) => {
+    if (!published?.has(context.snapshotName)) await abandon(work); // else that name is another run's
+    throw error;
+  });
   const after = await survey(api);
   requireAll(indices, before, after);
   const digest = digestOf(global);
@@ -130,22 +142,17 @@ async function dump(work: Work, output: DumpOutput): Promise<DumpResult> {
   };
 }
 
-/** An index that was there all the time must be in the snapshot: a restore deletes what is not.
- *  @throws UserError `storage-failed`. */
-function requireAll(taken: readonly string[], before: Survey, after: Survey): void {
-  const there = new Set(after.indices.map(({ name }) => name));
-  const missing = before.indices.map(({ name }) => name).filter((name) => there.has(name) && !taken.includes(name));
-  if (missing.length > 0)
-    throw new UserError("storage-failed", `Open Distro's snapshot lacks these indices: ${missing.join(", ")}`);
+/** Of runs that died: every snapshot of ours that no published file belongs to, and one that an earlier attempt began. */
+async function deleteLeftovers(api: SearchApi, published: ReadonlySet<string> | undefined): Promise<void> {
+  if (published === undefined) return;
+  for (const { name } of await snapshotsIn(api, repository))
+    if (name.startsWith("kaa-") && !published.has(name.slice("kaa-".length))) await discard(api, repository, name);
 }
 
-/** Of runs that died: every snapshot of ours that no published file belongs to, and one that an earlier attempt began. */
-async function deleteLeftovers({ api, context }: Work): Promise<void> {
-  const published = await context.publishedNames?.();
-  if (published === undefined) return;
-  for (const { name } of await snapshotsIn(api, repository)) {
-    if (name.startsWith("kaa-") && !published.has(name.slice("kaa-".length))) await discard(api, repository, name);
-  }
+/** Stops the engine at the snapshot that we have given up: while it runs, the repository can be used for nothing else. */
+async function abandon(work: Work): Promise<void> {
+  const name = nameIn(work.context);
+  await tidy(work, `the snapshot "${name}" may still be running`, (fresh) => discard(fresh, repository, name));
 }
 
 async function forget(work: Work): Promise<void> {
@@ -199,6 +206,8 @@ async function restore(work: Work, backup: Backup): Promise<RestoreResult> {
     const missing = indices.filter((name) => !found.indices.includes(name));
     if (missing.length > 0)
       throw new UserError("invalid-snapshot", `Open Distro's snapshot "${snapshot}" lacks ${missing.join(", ")}`);
+    // Indices of which a snapshot is being taken cannot be deleted.
+    await whenIdle({ api, repository, context }, (limited) => discardRunning(limited, repository));
     effect = "indices are missing or incomplete until the restore is repeated";
     const existing = await indicesOf(api);
     await deleteIndices(
@@ -214,10 +223,7 @@ async function restore(work: Work, backup: Backup): Promise<RestoreResult> {
     if (!(known instanceof UserError)) throw known;
     throw new UserError(known.outcome, known.message, { cause: known.cause, hints: known.hints, effect });
   } finally {
-    // On its own time: the signal of the restore may have fired.
-    const tidying = { ...context, signal: AbortSignal.timeout(tidyMs) };
-    await withApi(instance, tidying, (fresh) => remove(fresh, restoreRepository)).catch(() =>
-      context.warn(`the repository "${restoreRepository}" is still registered`),
-    );
+    const left = `the repository "${restoreRepository}" is still registered`;
+    await tidy(work, left, (fresh) => remove(fresh, restoreRepository));
   }
 }

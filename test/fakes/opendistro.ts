@@ -20,6 +20,8 @@ export interface Engine {
   taken: Record<string, readonly string[]>;
   /** The state that a new snapshot ends with, after one look at which it is still running. */
   endsAs: string;
+  /** How often the engine says yet that a repository is in use, for a deletion or a restore that is under way. */
+  inUse: number;
   reload: object;
   /** Of each index. */
   health: string;
@@ -40,7 +42,7 @@ export async function startEngine(
   const engine: Engine = {
     ...{ password: "right", plugins: ["repository-s3"], indices: [".kibana_1", "events"], streams: [], snapshots: {} },
     ...{
-      ...{ closed: [], passedOver: [], taken: {} },
+      ...{ closed: [], passedOver: [], taken: {}, inUse: 0 },
       endsAs: "SUCCESS",
       health: "green",
       reload: { _nodes: { failed: 0 }, nodes: {} },
@@ -78,6 +80,7 @@ function answerTo(engine: Engine, { call, query, told }: Request): Answer {
   const snapshot = /^(GET|PUT|DELETE) \/_snapshot\/[^/]+\/([^/]+)$/.exec(call);
   if (snapshot !== null) return answerToSnapshot(engine, { method: snapshot[1] ?? "", name: snapshot[2] ?? "", told });
   if (call.endsWith("/_status")) return [200, { snapshots: [{ stats: { processed: { size_in_bytes: 4096 } } }] }];
+  if (/^(PUT|DELETE) \/_snapshot\/[^/]+$/.test(call)) return answerToRepository(engine, call);
   const restored = /\/([^/]+)\/_restore$/.exec(call)?.[1];
   if (restored !== undefined) {
     engine.indices = [...(engine.taken[restored] ?? standard)];
@@ -131,6 +134,15 @@ function answerTo(engine: Engine, { call, query, told }: Request): Answer {
   return call.startsWith("GET ") ? missing : done;
 }
 
+/** As the engine does: whatever the settings say, a repository that is in use is not touched. */
+function answerToRepository(engine: Engine, call: string): Answer {
+  const isRunning = call.endsWith("/kaa-backup") && Object.values(engine.snapshots).includes("IN_PROGRESS");
+  if (!isRunning && engine.inUse === 0) return done;
+  engine.inUse = Math.max(0, engine.inUse - 1);
+  const reason = "trying to modify or unregister repository that is currently used ";
+  return [500, { error: { type: "illegal_state_exception", reason } }];
+}
+
 const standard = [".kibana_1", "events"];
 
 /** As the engine does: "*" means closed indices only when that is asked for. */
@@ -153,9 +165,12 @@ function answerToSnapshot(
     engine.taken[name] = indicesFor(engine, told);
     return [200, { accepted: true }];
   }
-  const found = Object.entries(engine.snapshots).filter(([each]) => name === "_all" || each === name);
-  if (found.length === 0 && name !== "_all") return missing;
+  const isOneOf = ([each, state]: [string, string]) =>
+    name === "_current" ? state === "IN_PROGRESS" : name === "_all" || each === name;
+  const found = Object.entries(engine.snapshots).filter(isOneOf);
+  if (found.length === 0 && !name.startsWith("_")) return missing;
   const snapshots = found.map(([each, state]) => ({ snapshot: each, state, indices: engine.taken[each] ?? standard }));
-  for (const [each, state] of found) if (state === "IN_PROGRESS") engine.snapshots[each] = engine.endsAs;
+  for (const [each, state] of name === "_current" ? [] : found)
+    if (state === "IN_PROGRESS") engine.snapshots[each] = engine.endsAs;
   return [200, { snapshots }];
 }

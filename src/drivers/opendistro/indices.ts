@@ -4,7 +4,7 @@ import { UserError } from "../../base/errors.ts";
 import { field } from "../commands.ts";
 import type { Context } from "../driver.ts";
 import { ApiError, askPatiently, type SearchApi } from "./api.ts";
-import { allButSecurity, isSecurity } from "./repository.ts";
+import { allButSecurity, isSecurity } from "./snapshots.ts";
 
 const pollMs = 1000;
 /** A restore that has not moved for so long has failed: a shard that nobody can hold waits for ever. */
@@ -54,6 +54,15 @@ export async function survey(api: SearchApi): Promise<Survey> {
     aliases: aliases.filter((each) => !isSecurity(String(field(each, "index")))).length,
   };
   return { indices, counts };
+}
+
+/** An index that was there all the time must be in the snapshot: a restore deletes what is not.
+ *  @throws UserError `storage-failed`. */
+export function requireAll(taken: readonly string[], before: Survey, after: Survey): void {
+  const there = new Set(after.indices.map(({ name }) => name));
+  const missing = before.indices.map(({ name }) => name).filter((name) => there.has(name) && !taken.includes(name));
+  if (missing.length > 0)
+    throw new UserError("storage-failed", `Open Distro's snapshot lacks these indices: ${missing.join(", ")}`);
 }
 
 const recoveryWait = "60s";
