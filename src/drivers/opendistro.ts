@@ -4,18 +4,8 @@ import { digestOf } from "../base/bytes.ts";
 import { UserError } from "../base/errors.ts";
 import type { JsonValue } from "../base/json.ts";
 import { readSmall, steadyCounts } from "./commands.ts";
-import type {
-  Backup,
-  Context,
-  Driver,
-  DumpOutput,
-  DumpResult,
-  Inspection,
-  Instance,
-  RestorePlan,
-  RestoreResult,
-} from "./driver.ts";
-import { ApiError, passwordVariable, SearchApi, userVariable } from "./opendistro/api.ts";
+import type { Backup, Driver, DumpOutput, DumpResult, Inspection, RestorePlan, RestoreResult } from "./driver.ts";
+import { ApiError, passwordVariable, type SearchApi, userVariable } from "./opendistro/api.ts";
 import { readFacts } from "./opendistro/facts.ts";
 import { applyGlobal, readGlobal } from "./opendistro/global.ts";
 import { discardRunning, whenIdle } from "./opendistro/idle.ts";
@@ -30,14 +20,12 @@ import {
   survey,
 } from "./opendistro/indices.ts";
 import { keyVariables, prepareNodes, requirePlugin } from "./opendistro/nodes.ts";
-import { endpointVariable, type Place, register, remove } from "./opendistro/repository.ts";
+import { endpointVariable, register, remove } from "./opendistro/repository.ts";
 import { discard, snapshotsIn, take } from "./opendistro/snapshots.ts";
+import { engineOf, obstaclesTo, oldestIndex, runningEngine } from "./opendistro/versions.ts";
+import { nameIn, placeOf, repository, restoreRepository, tidy, type Work, withApi } from "./opendistro/work.ts";
 
-const repository = "kaa-backup";
-/** Read-only: the snapshot may be another cluster's. */
-const restoreRepository = "kaa-restore";
 const streamName = "global.json";
-const tidyMs = 30_000;
 
 const driver: Driver = {
   storage: "opendistro",
@@ -61,30 +49,6 @@ const driver: Driver = {
 };
 export default driver;
 
-interface Work {
-  readonly api: SearchApi;
-  readonly instance: Instance;
-  readonly context: Context;
-}
-
-async function withApi<T>(instance: Instance, context: Context, work: (api: SearchApi) => Promise<T>): Promise<T> {
-  const api = await SearchApi.connect(instance, context);
-  try {
-    return await work(api);
-  } catch (error) {
-    if (!(error instanceof ApiError)) throw error;
-    throw new UserError("storage-failed", `Open Distro: ${error.message}`, { cause: error });
-  } finally {
-    api.close();
-  }
-}
-
-/** Cleans up on its own time, for the signal of the work may have fired. What that fails to do the next run does. */
-async function tidy({ instance, context }: Work, left: string, work: (api: SearchApi) => Promise<void>): Promise<void> {
-  const tidying = { ...context, signal: AbortSignal.timeout(tidyMs) };
-  await withApi(instance, tidying, work).catch(() => context.warn(left));
-}
-
 async function inspect(api: SearchApi): Promise<Inspection> {
   await requirePlugin(api);
   const indices = await indicesOf(api);
@@ -97,17 +61,6 @@ async function inspect(api: SearchApi): Promise<Inspection> {
   };
 }
 
-function placeOf({ instance, context }: Work): Place {
-  const { bucket } = context.location;
-  if (bucket === undefined) throw new UserError("usage", "Open Distro cannot be kept in a directory, only in S3");
-  return { bucket, basePath: `opendistro/${context.namespace}/${instance.name}` };
-}
-
-/** The name that our snapshot has in the repository. */
-function nameIn(context: Context): string {
-  return `kaa-${context.snapshotName}`;
-}
-
 async function dump(work: Work, output: DumpOutput): Promise<DumpResult> {
   const { api, instance, context } = work;
   requireHealthy(await recoveredIndicesOf(api));
@@ -118,7 +71,7 @@ async function dump(work: Work, output: DumpOutput): Promise<DumpResult> {
   await deleteLeftovers(api, published);
   const before = await survey(api);
   const global = Buffer.from(JSON.stringify(await readGlobal(api)));
-  const { indices } = await take(api, repository, nameIn(context), context).catch(async (error: unknown) => {
+  const { indices, version } = await take(api, repository, nameIn(context), context).catch(async (error: unknown) => {
     if (!published?.has(context.snapshotName)) await abandon(work); // else that name is another run's
     throw error;
   });
@@ -132,12 +85,15 @@ async function dump(work: Work, output: DumpOutput): Promise<DumpResult> {
     })(),
     finish: async () => ({ plain: digest, stored: digest, by: "protocol" }),
   });
+  const [engine, oldest] = [await runningEngine(api), await oldestIndex(api)];
   const closed = after.indices.filter(({ name, isClosed }) => isClosed && indices.includes(name));
   return {
     ...steadyCounts(before.counts, after.counts),
     facts: {
       ...{ snapshot: nameIn(context), basePath: place.basePath, indices: [...indices], state: "SUCCESS" },
       closed: closed.map(({ name }) => name),
+      engine: { ...engine, ...(version !== "" && { version }) },
+      ...(oldest !== undefined && { oldest: { ...oldest } }),
     },
   };
 }
@@ -165,9 +121,8 @@ async function forget(work: Work): Promise<void> {
 }
 
 async function plan(api: SearchApi, backup: Backup): Promise<RestorePlan> {
-  const { indices } = readFacts(backup.facts);
+  const { indices, engine, oldest } = readFacts(backup.facts);
   const existing = await indicesOf(api);
-  const major = (version: string) => Number.parseInt(version, 10) || 0;
   await requirePlugin(api);
   return {
     drops: existing.map(({ name }) => `index ${name}`),
@@ -179,10 +134,7 @@ async function plan(api: SearchApi, backup: Backup): Promise<RestorePlan> {
         ? []
         : [`snapshot of ${backup.serverVersion}, target is ${api.version}`]),
     ],
-    obstacles:
-      major(backup.serverVersion) > major(api.version) && !(major(backup.serverVersion) === 7 && major(api.version) < 4)
-        ? [`the snapshot is of version ${backup.serverVersion}, newer than the target's ${api.version}`]
-        : [],
+    obstacles: obstaclesTo(await runningEngine(api), engine ?? engineOf(backup.serverVersion), oldest),
   };
 }
 
@@ -206,6 +158,9 @@ async function restore(work: Work, backup: Backup): Promise<RestoreResult> {
     const missing = indices.filter((name) => !found.indices.includes(name));
     if (missing.length > 0)
       throw new UserError("invalid-snapshot", `Open Distro's snapshot "${snapshot}" lacks ${missing.join(", ")}`);
+    // Snapshots of earlier versions do not tell it in their record.
+    const [obstacle] = found.version === "" ? [] : obstaclesTo(await runningEngine(api), engineOf(found.version));
+    if (obstacle !== undefined) throw new UserError("refused", obstacle);
     // Indices of which a snapshot is being taken cannot be deleted.
     await whenIdle({ api, repository, context }, (limited) => discardRunning(limited, repository));
     effect = "indices are missing or incomplete until the restore is repeated";

@@ -1,67 +1,11 @@
 /** The Open Distro driver against a scripted engine in this process, which answers as Elasticsearch 7.10 of Open Distro
  *  1.13 is documented to: what cannot run on the bed. */
-import type { Server } from "node:http";
-import { connect } from "node:net";
-import { afterAll, afterEach, describe, expect, test, vi } from "vitest";
-import { collect } from "../../src/base/bytes.ts";
-import type { Command } from "../../src/cluster/cluster.ts";
-import type { Backup, Context, DumpOutput, Instance } from "../../src/drivers/driver.ts";
+import { afterAll, describe, expect, test } from "vitest";
 import driver from "../../src/drivers/opendistro.ts";
-import { type Engine, startEngine } from "../fakes/opendistro.ts";
-import { backupOf, contextOf, podNamed, scriptCluster } from "../fakes/script-cluster.ts";
+import { closeEngines, collecting, facts, ours, started, taken } from "../fakes/opendistro-started.ts";
+import { backupOf } from "../fakes/script-cluster.ts";
 
-const servers: Server[] = [];
-afterAll(() => {
-  for (const server of servers) server.close();
-});
-
-async function started(changes: Partial<Engine> = {}, credentials: Readonly<Record<string, string>> = {}) {
-  const { engine, server, port } = await startEngine(changes);
-  servers.push(server);
-  const commands: Command[] = [];
-  const cluster = {
-    ...scriptCluster((command) => {
-      commands.push(command);
-      return "";
-    }),
-    connect: async () => connect(port, "127.0.0.1"),
-  };
-  const warned: string[] = [];
-  const context: Context = {
-    ...contextOf(cluster, AbortSignal.timeout(20_000)),
-    location: { bucket: "snapshots", region: "eu-central-1", endpoint: "http://outside:9000" },
-    snapshotName: "24-11-2026-01-02-03",
-    credentials: {
-      OPENDISTRO_PASSWORD: "right",
-      AWS_ACCESS_KEY_ID: "id",
-      AWS_SECRET_ACCESS_KEY: "key",
-      ...credentials,
-    },
-    warn: (message) => warned.push(message),
-  };
-  const pods = ["master", "data", "client"].map((role) => podNamed(`es-${role}-0`, { role }));
-  const instance: Instance = { storage: "opendistro", name: "kaa-opendistro-es", pods };
-  const told = (call: string) => engine.calls.filter((each) => each.call === call).map((each) => each.body);
-  return { engine, context, instance, commands, warned, told };
-}
-
-function collecting() {
-  const stored = new Map<string, string>();
-  const output: DumpOutput = {
-    async stream(name, { bytes, finish }) {
-      stored.set(name, (await collect(bytes, 1 << 20)).toString());
-      await finish();
-    },
-  };
-  return { stored, output };
-}
-
-const ours = "kaa-24-11-2026-01-02-03";
-const facts = { snapshot: ours, basePath: "opendistro/kaa/kaa-opendistro-es", indices: [".kibana_1", "events"] };
-function taken(changes: Readonly<Record<string, Backup["facts"]>> = {}, global: object = {}): Backup {
-  const backup = backupOf({ ...facts, ...changes }, { "global.json": JSON.stringify(global) });
-  return { ...backup, serverVersion: "7.10.2" };
-}
+afterAll(closeEngines);
 
 describe("what keeps Open Distro from being backed up", () => {
   test("a missing plugin is named, with what to install and where", async () => {
@@ -199,84 +143,6 @@ describe("dump", () => {
   });
 });
 
-describe("while the engine is at work in the repository", () => {
-  const dead = "kaa-23-11-2026-01-02-03";
-  afterEach(() => {
-    vi.restoreAllMocks();
-  });
-  /** As though all waits that begin from now on were a thousand times shorter. */
-  const hurry = () => {
-    const real = AbortSignal.timeout.bind(AbortSignal);
-    vi.spyOn(AbortSignal, "timeout").mockImplementation((ms) => real(ms / 1000));
-  };
-
-  test("a dump deletes the running snapshot of a dead run, and no other, before it registers", async () => {
-    const { engine, instance, context } = await started({ snapshots: { [dead]: "IN_PROGRESS", nightly: "SUCCESS" } });
-    await driver.dump(instance, collecting().output, context);
-    const changes = engine.calls.filter(({ call }) => /^(PUT|DELETE) /.test(call)).map(({ call }) => call);
-    const expected = [`DELETE /_snapshot/kaa-backup/${dead}`, "PUT /_snapshot/kaa-backup"];
-    expect(changes).toEqual([...expected, `PUT /_snapshot/kaa-backup/${ours}`]);
-    expect(engine.snapshots).toEqual({ nightly: "SUCCESS", [ours]: "SUCCESS" });
-  });
-
-  test("a snapshot of this run that still runs can be discarded", async () => {
-    const { engine, instance, context } = await started({ snapshots: { [ours]: "IN_PROGRESS" } });
-    await driver.discard?.(instance, undefined, context);
-    expect(engine.snapshots).toEqual({});
-  });
-
-  test("a dump waits for a deletion to end, and says so once", async () => {
-    const { instance, context, warned, told } = await started({ inUse: 2 });
-    await driver.dump(instance, collecting().output, context);
-    expect(told("PUT /_snapshot/kaa-backup")).toHaveLength(3);
-    expect(warned).toEqual([expect.stringMatching(/^waiting for what Open Distro has under way in "kaa-backup"/)]);
-  });
-
-  test("a snapshot that is not ours is left alone, and the wait for it ends", async () => {
-    const { engine, instance, context } = await started({ snapshots: { nightly: "IN_PROGRESS" } });
-    hurry();
-    const dumped = driver.dump(instance, collecting().output, context);
-    const message = expect.stringMatching(/"kaa-backup" is still in use after 10 minutes/);
-    await expect(dumped).rejects.toMatchObject({ outcome: "storage-not-ready", message });
-    expect(engine.calls.filter(({ call }) => call.startsWith("DELETE"))).toEqual([]);
-  });
-
-  test("a restore waits for an earlier one, and deletes a running snapshot, before it deletes an index", async () => {
-    const { engine, instance, context } = await started({
-      ...{ snapshots: { [ours]: "SUCCESS", [dead]: "IN_PROGRESS" }, inUse: 1 },
-    });
-    await driver.restore(instance, taken(), context);
-    const calls = engine.calls.map(({ call }) => call);
-    expect(calls.filter((call) => call === "PUT /_snapshot/kaa-restore")).toHaveLength(2);
-    const [stopped, deleted] = [`DELETE /_snapshot/kaa-backup/${dead}`, "DELETE /.kibana_1,events"];
-    expect(calls.filter((call) => [stopped, deleted].includes(call))).toEqual([stopped, deleted]);
-  });
-
-  test("a restore ends when an earlier one does not, and has changed nothing", async () => {
-    const { engine, instance, context } = await started({ snapshots: { [ours]: "SUCCESS" }, inUse: 1000 });
-    hurry();
-    const restored = driver.restore(instance, taken(), context);
-    const message = expect.stringMatching(/"kaa-restore" is still in use/);
-    await expect(restored).rejects.toMatchObject({ outcome: "storage-not-ready", message });
-    expect(engine.calls.filter(({ call }) => /^(DELETE|POST \/_snapshot)/.test(call))).toEqual([]);
-  });
-
-  test.each([
-    ["is deleted", [], []],
-    ["stays when its name is that of a published one", ["24-11-2026-01-02-03"], [ours]],
-  ])("a snapshot that the dump gives up %s", async (_, names, left) => {
-    const { engine, instance, context } = await started({ endsAs: "IN_PROGRESS" });
-    const interrupt = new AbortController();
-    engine.onCall = (call) => {
-      if (call.endsWith("/_status")) interrupt.abort(new Error("SIGTERM"));
-    };
-    const publishedNames = async () => new Set<string>(names);
-    const given = { ...context, signal: interrupt.signal, publishedNames };
-    await expect(driver.dump(instance, collecting().output, given)).rejects.toThrow(/SIGTERM|abort/i);
-    expect(Object.keys(engine.snapshots)).toEqual(left);
-  });
-});
-
 describe("discard", () => {
   test("deletes the snapshot from the bucket that is meant, whichever was registered", async () => {
     const { engine, instance, context, told } = await started({ snapshots: { [ours]: "SUCCESS", nightly: "SUCCESS" } });
@@ -368,15 +234,5 @@ describe("plan", () => {
     expect(plan).toMatchObject({ drops: ["index events", "index later"], obstacles: [] });
     expect(plan.creates).toEqual(["index .kibana_1", "index events"]);
     expect(plan.keeps.join()).toMatch(/security/);
-  });
-
-  test.each([
-    ["8.1.0", 1],
-    ["7.17.0", 0],
-    ["6.8.0", 0],
-  ])("a snapshot of %s has %i obstacles on 7.10.2", async (serverVersion, count) => {
-    const { instance, context } = await started();
-    const plan = await driver.plan(instance, { ...taken(), serverVersion }, context);
-    expect(plan.obstacles).toHaveLength(count);
   });
 });

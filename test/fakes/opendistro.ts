@@ -7,6 +7,13 @@ type Answer = readonly [status: number, body: unknown];
 /** An engine whose state a test sets, and which records what it is told. */
 export interface Engine {
   password: string;
+  /** What it says of itself, and what its nodes say. */
+  version: { readonly number: string; readonly distribution?: string };
+  nodeVersion: string;
+  /** The id of the version that an index was made by: "7100299". */
+  created: Record<string, string>;
+  /** The version of the snapshots in the repository; undefined: it is not told. */
+  snapshotVersion: string | undefined;
   plugins: readonly string[];
   indices: string[];
   /** Those of `indices` that are closed. */
@@ -43,6 +50,7 @@ export async function startEngine(
     ...{ password: "right", plugins: ["repository-s3"], indices: [".kibana_1", "events"], streams: [], snapshots: {} },
     ...{
       ...{ closed: [], passedOver: [], taken: {}, inUse: 0 },
+      ...{ version: { number: "7.10.2" }, nodeVersion: "7.10.2", created: {}, snapshotVersion: undefined },
       endsAs: "SUCCESS",
       health: "green",
       reload: { _nodes: { failed: 0 }, nodes: {} },
@@ -94,10 +102,10 @@ function answerTo(engine: Engine, { call, query, told }: Request): Answer {
   }
   switch (call) {
     case "GET /":
-      return [200, { version: { number: "7.10.2" }, cluster_uuid: "u" }];
+      return [200, { version: engine.version, cluster_uuid: "u" }];
     case "GET /_nodes/plugins": {
       const plugins = engine.plugins.map((name) => ({ name }));
-      return [200, { nodes: { a: { name: "es-data-0", roles: ["data"], plugins } } }];
+      return [200, { nodes: { a: { name: "es-data-0", version: engine.nodeVersion, roles: ["data"], plugins } } }];
     }
     case "GET /_cat/indices": {
       const rows = [...engine.indices, ".opendistro_security"];
@@ -112,6 +120,13 @@ function answerTo(engine: Engine, { call, query, told }: Request): Answer {
       return [200, [{ alias: ".kibana", index: ".kibana_1" }]];
     case "GET /_cluster/health":
       return [200, { indices: Object.fromEntries(engine.indices.map((name) => [name, { status: engine.health }])) }];
+    case "GET /_all/_settings/index.version.created": {
+      const settings = Object.entries(engine.created).map(([index, id]) => [
+        index,
+        { settings: { "index.version.created": id } },
+      ]);
+      return [200, Object.fromEntries(settings)];
+    }
     case "GET /_cluster/settings":
       return [200, { persistent: {}, transient: {} }];
     case "GET /_cluster/state/metadata":
@@ -169,7 +184,12 @@ function answerToSnapshot(
     name === "_current" ? state === "IN_PROGRESS" : name === "_all" || each === name;
   const found = Object.entries(engine.snapshots).filter(isOneOf);
   if (found.length === 0 && !name.startsWith("_")) return missing;
-  const snapshots = found.map(([each, state]) => ({ snapshot: each, state, indices: engine.taken[each] ?? standard }));
+  const snapshots = found.map(([each, state]) => ({
+    snapshot: each,
+    state,
+    indices: engine.taken[each] ?? standard,
+    version: engine.snapshotVersion,
+  }));
   for (const [each, state] of name === "_current" ? [] : found)
     if (state === "IN_PROGRESS") engine.snapshots[each] = engine.endsAs;
   return [200, { snapshots }];

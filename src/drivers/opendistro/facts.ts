@@ -2,6 +2,7 @@
 import { UserError } from "../../base/errors.ts";
 import type { JsonValue } from "../../base/json.ts";
 import { field } from "../commands.ts";
+import { type Engine, engineOf, type MadeIndex } from "./versions.ts";
 
 export interface Facts {
   readonly snapshot: string;
@@ -9,6 +10,9 @@ export interface Facts {
   readonly indices: readonly string[];
   /** Those of `indices` that were closed. None in snapshots of versions that did not take closed indices. */
   readonly closed: readonly string[];
+  /** What took the snapshot, and which of its indices is the oldest. Not in snapshots of earlier versions. */
+  readonly engine: Engine | undefined;
+  readonly oldest: MadeIndex | undefined;
 }
 
 /** @throws UserError `invalid-snapshot` for anything that would mean something else to the engine. */
@@ -17,7 +21,19 @@ export function readFacts(facts: JsonValue): Facts {
   const closed = field(facts, "closed") ?? [];
   if (!isName(snapshot, /^kaa-[\d-]+$/) || !isName(basePath, /^opendistro(\/\w[\w.-]*)*$/)) throw damaged();
   if (!areIndices(indices) || !areIndices(closed)) throw damaged();
-  return { snapshot, basePath, indices, closed };
+  const [engine, oldest] = [readEngine(field(facts, "engine")), field(facts, "oldest")];
+  const made = readEngine(oldest);
+  return {
+    ...{ snapshot, basePath, indices, closed, engine },
+    oldest: made && { ...made, index: String(field(oldest, "index")) },
+  };
+}
+
+function readEngine(fact: unknown): Engine | undefined {
+  if (fact === undefined) return undefined;
+  const [version, distribution] = [field(fact, "version"), field(fact, "distribution")];
+  if (typeof version !== "string" || typeof distribution !== "string") throw damaged();
+  return engineOf(version, distribution);
 }
 
 function isName(text: unknown, form: RegExp): text is string {

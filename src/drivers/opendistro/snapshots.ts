@@ -17,6 +17,8 @@ export interface SnapshotState {
   readonly name: string;
   readonly state: string;
   readonly indices: readonly string[];
+  /** Of the engine that took it; "" when it is not told. */
+  readonly version: string;
   readonly reason: string;
 }
 
@@ -33,6 +35,7 @@ export async function snapshotsIn(
     return {
       name: String(field(each, "snapshot")),
       state: String(field(each, "state")),
+      version: String(field(each, "version") ?? ""),
       indices: Array.isArray(indices) ? indices.map(String) : [],
       reason: String(field(each, "reason") ?? field(failure, "reason") ?? "no reason given"),
     };
