@@ -171,7 +171,7 @@ async function restore(work: Work, backup: Backup): Promise<RestoreResult> {
     );
     const refused = await applyGlobal(api, global);
     await restoreIndices(api, { repository: restoreRepository, snapshot, indices }, context);
-    const warnings = [...refused, ...(await closeIndices(api, closed))];
+    const warnings = [...refused, ...(await closeIndices(api, closed, context))];
     return { counts: (await survey(api)).counts, warnings };
   } catch (error) {
     const known = error instanceof ApiError ? new UserError("storage-failed", `Open Distro: ${error.message}`) : error;

@@ -107,13 +107,19 @@ describe("dump", () => {
     const { stored, output } = collecting();
     const dumped = await driver.dump(instance, output, context);
     expect(dumped).toMatchObject({ counts: { indices: 3, documents: 4 }, facts: { indices, closed: ["old"] } });
-    engine.indices = ["later"];
-    engine.closed = [];
+    Object.assign(engine, { indices: ["later"], closed: [], restoring: 1 });
     const backup = backupOf(dumped.facts, { "global.json": stored.get("global.json") ?? "" });
     const restored = await driver.restore(instance, { ...backup, serverVersion: "7.10.2" }, context);
     expect(engine.indices).toEqual(indices);
-    expect(told("POST /old/_close")).toHaveLength(1);
+    expect(told("POST /old/_close")).toHaveLength(2);
     expect(restored).toEqual({ counts: dumped.counts, warnings: [] });
+  });
+
+  test("what the engine does not let be closed again is told", async () => {
+    const { engine, instance, context } = await started({ snapshots: { [ours]: "SUCCESS" } });
+    engine.refusesToClose = true;
+    const { warnings } = await driver.restore(instance, taken({ closed: ["events"] }), context);
+    expect(warnings).toEqual([expect.stringMatching(/^index "events" was closed and is open now: .*is not enabled/)]);
   });
 
   test("fails when an index that was there all the time is not in the engine's snapshot", async () => {

@@ -18,6 +18,10 @@ export interface Engine {
   indices: string[];
   /** Those of `indices` that are closed. */
   closed: string[];
+  /** How often yet the engine refuses to close an index, for a restore of which it has not noted the end. */
+  restoring: number;
+  /** As with `cluster.indices.close.enable: false`. */
+  refusesToClose: boolean;
   /** Indices that no snapshot takes, whatever is asked for. */
   passedOver: readonly string[];
   streams: string[];
@@ -49,7 +53,7 @@ export async function startEngine(
   const engine: Engine = {
     ...{ password: "right", plugins: ["repository-s3"], indices: [".kibana_1", "events"], streams: [], snapshots: {} },
     ...{
-      ...{ closed: [], passedOver: [], taken: {}, inUse: 0 },
+      ...{ closed: [], passedOver: [], taken: {}, inUse: 0, restoring: 0, refusesToClose: false },
       ...{ version: { number: "7.10.2" }, nodeVersion: "7.10.2", created: {}, snapshotVersion: undefined },
       endsAs: "SUCCESS",
       health: "green",
@@ -97,6 +101,9 @@ function answerTo(engine: Engine, { call, query, told }: Request): Answer {
   }
   const closed = /^POST \/([^/]+)\/_close$/.exec(call)?.[1];
   if (closed !== undefined) {
+    if (engine.refusesToClose) return [500, { error: { reason: "closing indices is not enabled" } }];
+    if (engine.restoring-- > 0)
+      return [400, { error: { reason: "Cannot close indices that are being restored: [[a]]" } }];
     engine.closed.push(decodeURIComponent(closed));
     return done;
   }

@@ -52,8 +52,9 @@ export async function whenIdle(
   }
 }
 
-/** Source: RepositoriesService.ensureRepositoryNotInUse in Elasticsearch 7.10 and OpenSearch 3, status 500, which is asked
- *  before it is seen whether anything changes; SnapshotsService of Elasticsearch before 7.8 for the exception. */
+/** Source: RepositoriesService.ensureRepositoryNotInUse of Elasticsearch 7.10 and OpenSearch 2, status 500, which comes before
+ *  the look at what would change (OpenSearch 3.8 was seen to take a PUT while a snapshot ran); SnapshotsService of
+ *  Elasticsearch before 7.8 for the exception. */
 function isInUse(error: unknown): boolean {
   if (!(error instanceof ApiError)) return false;
   return /repository that is currently used/.test(error.message) || error.type.startsWith("concurrent_snapshot");

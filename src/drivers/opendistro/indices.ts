@@ -99,20 +99,42 @@ export async function deleteIndices(api: SearchApi, names: readonly string[]): P
   }
 }
 
-/** Closes indices that were closed when they were dumped, for the engine restores every index open.
+/** Longest wait for the engine to take note that a restore has ended, which it does a moment after the last shard is there:
+ *  until then it closes no index of it. Seen on OpenSearch 3.8. */
+const restoredMs = 60_000;
+
+/** Closes indices that were closed when they were dumped, for the engine restores every index open. Their shards are there
+ *  when it returns, unless that takes too long.
  *  Source: RestoreService of Elasticsearch 7.10 and of OpenSearch, which set the state OPEN.
  *  @returns what the engine refuses, for people. */
-export async function closeIndices(api: SearchApi, names: readonly string[]): Promise<readonly string[]> {
+export async function closeIndices(
+  api: SearchApi,
+  names: readonly string[],
+  { signal }: Context,
+): Promise<readonly string[]> {
+  if (names.length === 0) return [];
+  const giveUpAt = performance.now() + restoredMs;
   const refused: string[] = [];
   for (const name of names) {
-    try {
-      await api.call("POST", `/${encodeURIComponent(name)}/_close`);
-    } catch (error) {
-      if (!(error instanceof ApiError)) throw error;
-      refused.push(`index "${name}" was closed and is open now: ${error.message}`);
+    let refusal = await refusedClosing(api, name);
+    while (refusal !== undefined && /being restored/.test(refusal) && performance.now() < giveUpAt) {
+      await pause(pollMs, undefined, { signal });
+      refusal = await refusedClosing(api, name);
     }
+    if (refusal !== undefined) refused.push(`index "${name}" was closed and is open now: ${refusal}`);
   }
+  await recoveredIndicesOf(api);
   return refused;
+}
+
+async function refusedClosing(api: SearchApi, name: string): Promise<string | undefined> {
+  try {
+    await api.call("POST", `/${encodeURIComponent(name)}/_close`);
+    return undefined;
+  } catch (error) {
+    if (!(error instanceof ApiError)) throw error;
+    return error.message;
+  }
 }
 
 /** Restores all indices of a snapshot and waits until every primary shard is there. */
