@@ -3,36 +3,29 @@
 import { digestOf } from "../base/bytes.ts";
 import { UserError } from "../base/errors.ts";
 import type { JsonValue } from "../base/json.ts";
-import { field, readSmall, steadyCounts } from "./commands.ts";
-import type {
-  Backup,
-  Context,
-  Driver,
-  DumpOutput,
-  DumpResult,
-  Inspection,
-  Instance,
-  RestorePlan,
-  RestoreResult,
-} from "./driver.ts";
-import { ApiError, passwordVariable, SearchApi, userVariable } from "./opendistro/api.ts";
+import { readSmall, steadyCounts } from "./commands.ts";
+import type { Backup, Driver, DumpOutput, DumpResult, Inspection, RestorePlan, RestoreResult } from "./driver.ts";
+import { ApiError, passwordVariable, type SearchApi, userVariable } from "./opendistro/api.ts";
+import { readFacts } from "./opendistro/facts.ts";
 import { applyGlobal, readGlobal } from "./opendistro/global.ts";
+import { discardRunning, whenIdle } from "./opendistro/idle.ts";
 import {
-  countsOf,
+  closeIndices,
   deleteIndices,
   indicesOf,
   recoveredIndicesOf,
+  requireAll,
   requireHealthy,
   restoreIndices,
+  survey,
 } from "./opendistro/indices.ts";
 import { keyVariables, prepareNodes, requirePlugin } from "./opendistro/nodes.ts";
-import { discard, endpointVariable, type Place, register, remove, snapshotsIn, take } from "./opendistro/repository.ts";
+import { endpointVariable, register, remove } from "./opendistro/repository.ts";
+import { discard, snapshotsIn, take } from "./opendistro/snapshots.ts";
+import { engineOf, obstaclesTo, oldestIndex, runningEngine } from "./opendistro/versions.ts";
+import { nameIn, placeOf, repository, restoreRepository, tidy, type Work, withApi } from "./opendistro/work.ts";
 
-const repository = "kaa-backup";
-/** Read-only: the snapshot may be another cluster's. */
-const restoreRepository = "kaa-restore";
 const streamName = "global.json";
-const tidyMs = 30_000;
 
 const driver: Driver = {
   storage: "opendistro",
@@ -56,24 +49,6 @@ const driver: Driver = {
 };
 export default driver;
 
-interface Work {
-  readonly api: SearchApi;
-  readonly instance: Instance;
-  readonly context: Context;
-}
-
-async function withApi<T>(instance: Instance, context: Context, work: (api: SearchApi) => Promise<T>): Promise<T> {
-  const api = await SearchApi.connect(instance, context);
-  try {
-    return await work(api);
-  } catch (error) {
-    if (!(error instanceof ApiError)) throw error;
-    throw new UserError("storage-failed", `Open Distro: ${error.message}`, { cause: error });
-  } finally {
-    api.close();
-  }
-}
-
 async function inspect(api: SearchApi): Promise<Inspection> {
   await requirePlugin(api);
   const indices = await indicesOf(api);
@@ -86,28 +61,22 @@ async function inspect(api: SearchApi): Promise<Inspection> {
   };
 }
 
-function placeOf({ instance, context }: Work): Place {
-  const { bucket } = context.location;
-  if (bucket === undefined) throw new UserError("usage", "Open Distro cannot be kept in a directory, only in S3");
-  return { bucket, basePath: `opendistro/${context.namespace}/${instance.name}` };
-}
-
-/** The name that our snapshot has in the repository. */
-function nameIn(context: Context): string {
-  return `kaa-${context.snapshotName}`;
-}
-
 async function dump(work: Work, output: DumpOutput): Promise<DumpResult> {
   const { api, instance, context } = work;
   requireHealthy(await recoveredIndicesOf(api));
   const place = placeOf(work);
   const client = await prepareNodes(api, instance, context);
   await register(api, { name: repository, place, client, isReadOnly: false }, context);
-  await deleteLeftovers(work);
-  const before = await countsOf(api);
+  const published = await context.publishedNames?.();
+  await deleteLeftovers(api, published);
+  const before = await survey(api);
   const global = Buffer.from(JSON.stringify(await readGlobal(api)));
-  const { indices } = await take(api, repository, nameIn(context), context);
-  const after = await countsOf(api);
+  const { indices, version } = await take(api, repository, nameIn(context), context).catch(async (error: unknown) => {
+    if (!published?.has(context.snapshotName)) await abandon(work); // else that name is another run's
+    throw error;
+  });
+  const after = await survey(api);
+  requireAll(indices, before, after);
   const digest = digestOf(global);
   await output.stream(streamName, {
     encoding: "identity",
@@ -116,19 +85,30 @@ async function dump(work: Work, output: DumpOutput): Promise<DumpResult> {
     })(),
     finish: async () => ({ plain: digest, stored: digest, by: "protocol" }),
   });
+  const [engine, oldest] = [await runningEngine(api), await oldestIndex(api)];
+  const closed = after.indices.filter(({ name, isClosed }) => isClosed && indices.includes(name));
   return {
-    ...steadyCounts(before, after),
-    facts: { snapshot: nameIn(context), basePath: place.basePath, indices: [...indices], state: "SUCCESS" },
+    ...steadyCounts(before.counts, after.counts),
+    facts: {
+      ...{ snapshot: nameIn(context), basePath: place.basePath, indices: [...indices], state: "SUCCESS" },
+      closed: closed.map(({ name }) => name),
+      engine: { ...engine, ...(version !== "" && { version }) },
+      ...(oldest !== undefined && { oldest: { ...oldest } }),
+    },
   };
 }
 
 /** Of runs that died: every snapshot of ours that no published file belongs to, and one that an earlier attempt began. */
-async function deleteLeftovers({ api, context }: Work): Promise<void> {
-  const published = await context.publishedNames?.();
+async function deleteLeftovers(api: SearchApi, published: ReadonlySet<string> | undefined): Promise<void> {
   if (published === undefined) return;
-  for (const { name } of await snapshotsIn(api, repository)) {
+  for (const { name } of await snapshotsIn(api, repository))
     if (name.startsWith("kaa-") && !published.has(name.slice("kaa-".length))) await discard(api, repository, name);
-  }
+}
+
+/** Stops the engine at the snapshot that we have given up: while it runs, the repository can be used for nothing else. */
+async function abandon(work: Work): Promise<void> {
+  const name = nameIn(work.context);
+  await tidy(work, `the snapshot "${name}" may still be running`, (fresh) => discard(fresh, repository, name));
 }
 
 async function forget(work: Work): Promise<void> {
@@ -140,28 +120,9 @@ async function forget(work: Work): Promise<void> {
   await discard(api, repository, nameIn(context));
 }
 
-/** The driver's record in the manifest. */
-interface Facts {
-  readonly snapshot: string;
-  readonly basePath: string;
-  readonly indices: readonly string[];
-}
-
-function readFacts(facts: JsonValue): Facts {
-  const [snapshot, basePath, indices] = [field(facts, "snapshot"), field(facts, "basePath"), field(facts, "indices")];
-  const isName = (text: unknown, form: RegExp): text is string => typeof text === "string" && form.test(text);
-  // Names of indices hold no comma, star or blank, by the engine's own rules; here they would mean other indices.
-  const areNames =
-    Array.isArray(indices) && indices.every((each: unknown) => isName(each, /^[^\s,*?"<>|\\/#+-][^\s,*?"<>|\\/#]*$/));
-  if (!isName(snapshot, /^kaa-[\d-]+$/) || !isName(basePath, /^opendistro(\/\w[\w.-]*)*$/) || !areNames)
-    throw new UserError("invalid-snapshot", "opendistro's record in the manifest is damaged");
-  return { snapshot, basePath, indices };
-}
-
 async function plan(api: SearchApi, backup: Backup): Promise<RestorePlan> {
-  const { indices } = readFacts(backup.facts);
+  const { indices, engine, oldest } = readFacts(backup.facts);
   const existing = await indicesOf(api);
-  const major = (version: string) => Number.parseInt(version, 10) || 0;
   await requirePlugin(api);
   return {
     drops: existing.map(({ name }) => `index ${name}`),
@@ -173,16 +134,13 @@ async function plan(api: SearchApi, backup: Backup): Promise<RestorePlan> {
         ? []
         : [`snapshot of ${backup.serverVersion}, target is ${api.version}`]),
     ],
-    obstacles:
-      major(backup.serverVersion) > major(api.version) && !(major(backup.serverVersion) === 7 && major(api.version) < 4)
-        ? [`the snapshot is of version ${backup.serverVersion}, newer than the target's ${api.version}`]
-        : [],
+    obstacles: obstaclesTo(await runningEngine(api), engine ?? engineOf(backup.serverVersion), oldest),
   };
 }
 
 async function restore(work: Work, backup: Backup): Promise<RestoreResult> {
   const { api, instance, context } = work;
-  const { snapshot, basePath, indices } = readFacts(backup.facts);
+  const { snapshot, basePath, indices, closed } = readFacts(backup.facts);
   const [stream] = backup.streams;
   if (stream?.name !== streamName || backup.streams.length !== 1)
     throw new UserError("invalid-snapshot", `the snapshot lacks opendistro's "${streamName}"`);
@@ -200,24 +158,27 @@ async function restore(work: Work, backup: Backup): Promise<RestoreResult> {
     const missing = indices.filter((name) => !found.indices.includes(name));
     if (missing.length > 0)
       throw new UserError("invalid-snapshot", `Open Distro's snapshot "${snapshot}" lacks ${missing.join(", ")}`);
+    // Snapshots of earlier versions do not tell it in their record.
+    const [obstacle] = found.version === "" ? [] : obstaclesTo(await runningEngine(api), engineOf(found.version));
+    if (obstacle !== undefined) throw new UserError("refused", obstacle);
+    // Indices of which a snapshot is being taken cannot be deleted.
+    await whenIdle({ api, repository, context }, (limited) => discardRunning(limited, repository));
     effect = "indices are missing or incomplete until the restore is repeated";
     const existing = await indicesOf(api);
     await deleteIndices(
       api,
       existing.map(({ name }) => name),
     );
-    const warnings = await applyGlobal(api, global);
+    const refused = await applyGlobal(api, global);
     await restoreIndices(api, { repository: restoreRepository, snapshot, indices }, context);
-    return { counts: await countsOf(api), warnings };
+    const warnings = [...refused, ...(await closeIndices(api, closed, context))];
+    return { counts: (await survey(api)).counts, warnings };
   } catch (error) {
     const known = error instanceof ApiError ? new UserError("storage-failed", `Open Distro: ${error.message}`) : error;
     if (!(known instanceof UserError)) throw known;
     throw new UserError(known.outcome, known.message, { cause: known.cause, hints: known.hints, effect });
   } finally {
-    // On its own time: the signal of the restore may have fired.
-    const tidying = { ...context, signal: AbortSignal.timeout(tidyMs) };
-    await withApi(instance, tidying, (fresh) => remove(fresh, restoreRepository)).catch(() =>
-      context.warn(`the repository "${restoreRepository}" is still registered`),
-    );
+    const left = `the repository "${restoreRepository}" is still registered`;
+    await tidy(work, left, (fresh) => remove(fresh, restoreRepository));
   }
 }

@@ -285,12 +285,15 @@ const opendistro: Native = {
     await search(namespace, "PUT", "seeds-1", { aliases: { seeds: {} }, settings: { number_of_replicas: 0 } });
     for (const id of [1, 2, 3]) await search(namespace, "PUT", `seeds-1/_doc/${id}?refresh=true`, { text: "ä", id });
     await search(namespace, "PUT", "seeds-empty", { settings: { number_of_replicas: 0 } });
+    await search(namespace, "PUT", "seeds-closed", { settings: { number_of_replicas: 0 } });
+    await search(namespace, "PUT", "seeds-closed/_doc/1?refresh=true", { text: "closed" });
+    await search(namespace, "POST", "seeds-closed/_close");
     await search(namespace, "PUT", "_index_template/seeds", { index_patterns: ["seeds-*"], priority: 7 });
     await search(namespace, "PUT", "_ingest/pipeline/seeds", { processors: [], description: "ä" });
   },
   contents: async (namespace) =>
     [
-      await search(namespace, "GET", "_cat/indices?expand_wildcards=all&h=index,docs.count&s=index"),
+      await search(namespace, "GET", "_cat/indices?expand_wildcards=all&h=index,status,docs.count&s=index"),
       await search(namespace, "GET", "_cat/aliases?h=alias,index&s=alias"),
       await search(namespace, "GET", "seeds-1*/_search?sort=id&filter_path=hits.hits._id,hits.hits._source"),
       await search(namespace, "GET", "_index_template/*"),
@@ -305,6 +308,7 @@ const opendistro: Native = {
   },
   async damage(namespace) {
     await search(namespace, "DELETE", "seeds-1");
+    await search(namespace, "DELETE", "seeds-closed");
     await search(namespace, "DELETE", "_index_template/seeds");
     await search(namespace, "PUT", "later/_doc/1?refresh=true", { later: true });
     await search(namespace, "PUT", "_ingest/pipeline/later", { processors: [] });

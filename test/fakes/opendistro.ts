@@ -7,13 +7,32 @@ type Answer = readonly [status: number, body: unknown];
 /** An engine whose state a test sets, and which records what it is told. */
 export interface Engine {
   password: string;
+  /** What it says of itself, and what its nodes say. */
+  version: { readonly number: string; readonly distribution?: string };
+  nodeVersion: string;
+  /** The id of the version that an index was made by: "7100299". */
+  created: Record<string, string>;
+  /** The version of the snapshots in the repository; undefined: it is not told. */
+  snapshotVersion: string | undefined;
   plugins: readonly string[];
   indices: string[];
+  /** Those of `indices` that are closed. */
+  closed: string[];
+  /** How often yet the engine refuses to close an index, for a restore of which it has not noted the end. */
+  restoring: number;
+  /** As with `cluster.indices.close.enable: false`. */
+  refusesToClose: boolean;
+  /** Indices that no snapshot takes, whatever is asked for. */
+  passedOver: readonly string[];
   streams: string[];
   /** Snapshots in the repository: name and state. */
   snapshots: Record<string, string>;
+  /** Indices of the snapshots that were taken here; others hold `.kibana_1` and `events`. */
+  taken: Record<string, readonly string[]>;
   /** The state that a new snapshot ends with, after one look at which it is still running. */
   endsAs: string;
+  /** How often the engine says yet that a repository is in use, for a deletion or a restore that is under way. */
+  inUse: number;
   reload: object;
   /** Of each index. */
   health: string;
@@ -34,6 +53,8 @@ export async function startEngine(
   const engine: Engine = {
     ...{ password: "right", plugins: ["repository-s3"], indices: [".kibana_1", "events"], streams: [], snapshots: {} },
     ...{
+      ...{ closed: [], passedOver: [], taken: {}, inUse: 0, restoring: 0, refusesToClose: false },
+      ...{ version: { number: "7.10.2" }, nodeVersion: "7.10.2", created: {}, snapshotVersion: undefined },
       endsAs: "SUCCESS",
       health: "green",
       reload: { _nodes: { failed: 0 }, nodes: {} },
@@ -51,38 +72,68 @@ export async function startEngine(
     const [path = "", query = ""] = (request.url ?? "").split("?");
     const call = `${request.method} ${path}`;
     const isKnown = request.headers.authorization === `Basic ${btoa(`admin:${engine.password}`)}`;
-    if (call !== "GET /") engine.calls.push({ call, body: text === "" ? undefined : JSON.parse(text) });
+    const told: unknown = text === "" ? undefined : JSON.parse(text);
+    if (call !== "GET /") engine.calls.push({ call, body: told });
     engine.onCall(call);
-    const [status, body] = isKnown ? answerTo(engine, call, query) : ([401, "Unauthorized"] as const);
+    const [status, body] = isKnown ? answerTo(engine, { call, query, told }) : ([401, "Unauthorized"] as const);
     response.writeHead(status).end(JSON.stringify(body));
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   return { engine, server, port: (server.address() as AddressInfo).port };
 }
 
-function answerTo(engine: Engine, call: string, query: string): Answer {
+interface Request {
+  readonly call: string;
+  readonly query: string;
+  readonly told: unknown;
+}
+
+function answerTo(engine: Engine, { call, query, told }: Request): Answer {
   const snapshot = /^(GET|PUT|DELETE) \/_snapshot\/[^/]+\/([^/]+)$/.exec(call);
-  if (snapshot !== null) return answerToSnapshot(engine, snapshot[1] ?? "", snapshot[2] ?? "");
+  if (snapshot !== null) return answerToSnapshot(engine, { method: snapshot[1] ?? "", name: snapshot[2] ?? "", told });
   if (call.endsWith("/_status")) return [200, { snapshots: [{ stats: { processed: { size_in_bytes: 4096 } } }] }];
-  if (call.endsWith("/_restore")) {
-    engine.indices = [".kibana_1", "events"];
+  if (/^(PUT|DELETE) \/_snapshot\/[^/]+$/.test(call)) return answerToRepository(engine, call);
+  const restored = /\/([^/]+)\/_restore$/.exec(call)?.[1];
+  if (restored !== undefined) {
+    engine.indices = [...(engine.taken[restored] ?? standard)];
+    engine.closed = []; // whatever they were when they were taken
     return [200, { accepted: true }];
+  }
+  const closed = /^POST \/([^/]+)\/_close$/.exec(call)?.[1];
+  if (closed !== undefined) {
+    if (engine.refusesToClose) return [500, { error: { reason: "closing indices is not enabled" } }];
+    if (engine.restoring-- > 0)
+      return [400, { error: { reason: "Cannot close indices that are being restored: [[a]]" } }];
+    engine.closed.push(decodeURIComponent(closed));
+    return done;
   }
   switch (call) {
     case "GET /":
-      return [200, { version: { number: "7.10.2" }, cluster_uuid: "u" }];
+      return [200, { version: engine.version, cluster_uuid: "u" }];
     case "GET /_nodes/plugins": {
       const plugins = engine.plugins.map((name) => ({ name }));
-      return [200, { nodes: { a: { name: "es-data-0", roles: ["data"], plugins } } }];
+      return [200, { nodes: { a: { name: "es-data-0", version: engine.nodeVersion, roles: ["data"], plugins } } }];
     }
     case "GET /_cat/indices": {
       const rows = [...engine.indices, ".opendistro_security"];
-      return [200, rows.map((index) => ({ index, health: engine.health, "docs.count": "2", "pri.store.size": "10" }))];
+      const open = { status: "open", "docs.count": "2", "pri.store.size": "10" };
+      const closed = { status: "close", "docs.count": null, "pri.store.size": null };
+      return [
+        200,
+        rows.map((index) => ({ index, health: engine.health, ...(engine.closed.includes(index) ? closed : open) })),
+      ];
     }
     case "GET /_cat/aliases":
       return [200, [{ alias: ".kibana", index: ".kibana_1" }]];
     case "GET /_cluster/health":
       return [200, { indices: Object.fromEntries(engine.indices.map((name) => [name, { status: engine.health }])) }];
+    case "GET /_all/_settings/index.version.created": {
+      const settings = Object.entries(engine.created).map(([index, id]) => [
+        index,
+        { settings: { "index.version.created": id } },
+      ]);
+      return [200, Object.fromEntries(settings)];
+    }
     case "GET /_cluster/settings":
       return [200, { persistent: {}, transient: {} }];
     case "GET /_cluster/state/metadata":
@@ -105,7 +156,27 @@ function answerTo(engine: Engine, call: string, query: string): Answer {
   return call.startsWith("GET ") ? missing : done;
 }
 
-function answerToSnapshot(engine: Engine, method: string, name: string): Answer {
+/** As the engine does: whatever the settings say, a repository that is in use is not touched. */
+function answerToRepository(engine: Engine, call: string): Answer {
+  const isRunning = call.endsWith("/kaa-backup") && Object.values(engine.snapshots).includes("IN_PROGRESS");
+  if (!isRunning && engine.inUse === 0) return done;
+  engine.inUse = Math.max(0, engine.inUse - 1);
+  const reason = "trying to modify or unregister repository that is currently used ";
+  return [500, { error: { type: "illegal_state_exception", reason } }];
+}
+
+const standard = [".kibana_1", "events"];
+
+/** As the engine does: "*" means closed indices only when that is asked for. */
+function indicesFor({ indices, closed, passedOver }: Engine, told: unknown): readonly string[] {
+  const takesClosed = /all|closed/.test(String((told as { expand_wildcards?: string }).expand_wildcards));
+  return indices.filter((name) => !passedOver.includes(name) && (takesClosed || !closed.includes(name)));
+}
+
+function answerToSnapshot(
+  engine: Engine,
+  { method, name, told }: { readonly method: string; readonly name: string; readonly told: unknown },
+): Answer {
   if (method === "DELETE") {
     if (engine.snapshots[name] === undefined) return missing;
     delete engine.snapshots[name];
@@ -113,11 +184,20 @@ function answerToSnapshot(engine: Engine, method: string, name: string): Answer 
   }
   if (method === "PUT") {
     engine.snapshots[name] = "IN_PROGRESS";
+    engine.taken[name] = indicesFor(engine, told);
     return [200, { accepted: true }];
   }
-  const found = Object.entries(engine.snapshots).filter(([each]) => name === "_all" || each === name);
-  if (found.length === 0 && name !== "_all") return missing;
-  const snapshots = found.map(([each, state]) => ({ snapshot: each, state, indices: [".kibana_1", "events"] }));
-  for (const [each, state] of found) if (state === "IN_PROGRESS") engine.snapshots[each] = engine.endsAs;
+  const isOneOf = ([each, state]: [string, string]) =>
+    name === "_current" ? state === "IN_PROGRESS" : name === "_all" || each === name;
+  const found = Object.entries(engine.snapshots).filter(isOneOf);
+  if (found.length === 0 && !name.startsWith("_")) return missing;
+  const snapshots = found.map(([each, state]) => ({
+    snapshot: each,
+    state,
+    indices: engine.taken[each] ?? standard,
+    version: engine.snapshotVersion,
+  }));
+  for (const [each, state] of name === "_current" ? [] : found)
+    if (state === "IN_PROGRESS") engine.snapshots[each] = engine.endsAs;
   return [200, { snapshots }];
 }

@@ -27,6 +27,12 @@ export class ApiError extends Error {
   }
 }
 
+interface About {
+  readonly root: unknown;
+  readonly authorization: string | undefined;
+  readonly signal: AbortSignal;
+}
+
 export class SearchApi {
   readonly version: string;
   /** "opensearch", or "" for Elasticsearch and Open Distro. */
@@ -35,12 +41,11 @@ export class SearchApi {
   readonly #agent: Agent;
   readonly #authorization: string | undefined;
   readonly #signal: AbortSignal;
+  readonly #about: About;
 
-  private constructor(
-    agent: Agent,
-    about: { readonly root: unknown; readonly authorization: string | undefined; readonly signal: AbortSignal },
-  ) {
+  private constructor(agent: Agent, about: About) {
     this.#agent = agent;
+    this.#about = about;
     this.#authorization = about.authorization;
     this.#signal = about.signal;
     const version = field(about.root, "version");
@@ -79,6 +84,11 @@ export class SearchApi {
 
   close(): void {
     this.#agent.destroy();
+  }
+
+  /** The same connections, for calls that end when `limit` fires too. It need not be closed. */
+  until(limit: AbortSignal): SearchApi {
+    return new SearchApi(this.#agent, { ...this.#about, signal: AbortSignal.any([this.#signal, limit]) });
   }
 
   /** Calls the API. Names in the path must be encoded by `encodeURIComponent`.

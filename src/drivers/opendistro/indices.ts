@@ -4,7 +4,7 @@ import { UserError } from "../../base/errors.ts";
 import { field } from "../commands.ts";
 import type { Context } from "../driver.ts";
 import { ApiError, askPatiently, type SearchApi } from "./api.ts";
-import { allButSecurity, isSecurity } from "./repository.ts";
+import { allButSecurity, isSecurity } from "./snapshots.ts";
 
 const pollMs = 1000;
 /** A restore that has not moved for so long has failed: a shard that nobody can hold waits for ever. */
@@ -14,6 +14,7 @@ const namesAtOnce = 20;
 export interface Index {
   readonly name: string;
   readonly health: string;
+  readonly isClosed: boolean;
   readonly documents: number;
   readonly bytes: number;
 }
@@ -26,6 +27,7 @@ export async function indicesOf(api: SearchApi): Promise<readonly Index[]> {
     .map((row) => ({
       name: String(field(row, "index")),
       health: String(field(row, "health")),
+      isClosed: field(row, "status") === "close",
       documents: Number(field(row, "docs.count") ?? 0),
       bytes: Number(field(row, "pri.store.size") ?? 0),
     }))
@@ -33,17 +35,34 @@ export async function indicesOf(api: SearchApi): Promise<readonly Index[]> {
     .sort((a, b) => (a.name < b.name ? -1 : 1));
 }
 
-export async function countsOf(api: SearchApi): Promise<Readonly<Record<string, number>>> {
+/** What a cluster holds at one moment. */
+export interface Survey {
+  readonly indices: readonly Index[];
+  /** Documents of closed indices are not counted: the engine does not tell them. */
+  readonly counts: Readonly<Record<string, number>>;
+}
+
+export async function survey(api: SearchApi): Promise<Survey> {
   await api.call("POST", "/_refresh?expand_wildcards=open,hidden&ignore_unavailable=true").catch((error: unknown) => {
     if (!(error instanceof ApiError)) throw error; // one index that cannot be refreshed does not spoil the counting
   });
   const indices = await indicesOf(api);
   const aliases = (await api.call("GET", "/_cat/aliases?format=json&expand_wildcards=all&h=alias,index")) as unknown[];
-  return {
+  const counts = {
     indices: indices.length,
     documents: indices.reduce((sum, each) => sum + each.documents, 0),
     aliases: aliases.filter((each) => !isSecurity(String(field(each, "index")))).length,
   };
+  return { indices, counts };
+}
+
+/** An index that was there all the time must be in the snapshot: a restore deletes what is not.
+ *  @throws UserError `storage-failed`. */
+export function requireAll(taken: readonly string[], before: Survey, after: Survey): void {
+  const there = new Set(after.indices.map(({ name }) => name));
+  const missing = before.indices.map(({ name }) => name).filter((name) => there.has(name) && !taken.includes(name));
+  if (missing.length > 0)
+    throw new UserError("storage-failed", `Open Distro's snapshot lacks these indices: ${missing.join(", ")}`);
 }
 
 const recoveryWait = "60s";
@@ -77,6 +96,44 @@ export async function deleteIndices(api: SearchApi, names: readonly string[]): P
       .map(encodeURIComponent)
       .join(",");
     await api.call("DELETE", `/${some}?expand_wildcards=all&ignore_unavailable=true`);
+  }
+}
+
+/** Longest wait for the engine to take note that a restore has ended, which it does a moment after the last shard is there:
+ *  until then it closes no index of it. Seen on OpenSearch 3.8. */
+const restoredMs = 60_000;
+
+/** Closes indices that were closed when they were dumped, for the engine restores every index open. Their shards are there
+ *  when it returns, unless that takes too long.
+ *  Source: RestoreService of Elasticsearch 7.10 and of OpenSearch, which set the state OPEN.
+ *  @returns what the engine refuses, for people. */
+export async function closeIndices(
+  api: SearchApi,
+  names: readonly string[],
+  { signal }: Context,
+): Promise<readonly string[]> {
+  if (names.length === 0) return [];
+  const giveUpAt = performance.now() + restoredMs;
+  const refused: string[] = [];
+  for (const name of names) {
+    let refusal = await refusedClosing(api, name);
+    while (refusal !== undefined && /being restored/.test(refusal) && performance.now() < giveUpAt) {
+      await pause(pollMs, undefined, { signal });
+      refusal = await refusedClosing(api, name);
+    }
+    if (refusal !== undefined) refused.push(`index "${name}" was closed and is open now: ${refusal}`);
+  }
+  await recoveredIndicesOf(api);
+  return refused;
+}
+
+async function refusedClosing(api: SearchApi, name: string): Promise<string | undefined> {
+  try {
+    await api.call("POST", `/${encodeURIComponent(name)}/_close`);
+    return undefined;
+  } catch (error) {
+    if (!(error instanceof ApiError)) throw error;
+    return error.message;
   }
 }
 

@@ -1,19 +1,10 @@
-/** The S3 repository and the snapshots in it. */
-import { setTimeout as pause } from "node:timers/promises";
+/** The S3 repository in which the engine keeps its snapshots. */
 import { UserError } from "../../base/errors.ts";
-import { field } from "../commands.ts";
 import type { Context } from "../driver.ts";
-import { ApiError, askPatiently, type SearchApi } from "./api.ts";
+import { ApiError, type SearchApi } from "./api.ts";
+import { discardRunning, whenIdle } from "./idle.ts";
 
 export const endpointVariable = "OPENDISTRO_S3_ENDPOINT";
-
-/** Indices of the security plugin are bound to the cluster's certificates, and stay. "*" first: some versions take an
- *  exclusion at the beginning for a name (OpenSearch#6458). */
-export const allButSecurity = "*,-.opendistro_security*,-.opendistro-security*,-.opensearch-security*";
-export const isSecurity = (index: string) =>
-  /^\.(opendistro_security|opendistro-security|opensearch-security)/.test(index);
-
-const pollMs = 1000;
 
 export interface Place {
   readonly bucket: string;
@@ -21,8 +12,9 @@ export interface Place {
   readonly basePath: string;
 }
 
-/** Registers a repository under a name. Nothing is written when it is read-only.
- *  @throws UserError `object-store` when the nodes cannot reach it. */
+/** Registers a repository under a name, when the engine is no more at work in one of that name. Nothing is written when it
+ *  is read-only; in another one the snapshots that a run which died has left running are deleted.
+ *  @throws UserError `object-store` when the nodes cannot reach it, `storage-not-ready` when it stays in use. */
 export async function register(
   api: SearchApi,
   repository: { readonly name: string; readonly place: Place; readonly client: string; readonly isReadOnly: boolean },
@@ -39,7 +31,10 @@ export async function register(
     ...(api.distribution === "opensearch" && { server_side_encryption_type: "bucket_default" }),
   };
   try {
-    await api.call("PUT", `/_snapshot/${name}?verify=${!isReadOnly}`, { type: "s3", settings });
+    await whenIdle({ api, repository: name, context }, async (limited) => {
+      if (!isReadOnly) await discardRunning(limited, name);
+      await limited.call("PUT", `/_snapshot/${name}?verify=${!isReadOnly}`, { type: "s3", settings });
+    });
   } catch (error) {
     if (!(error instanceof ApiError)) throw error;
     await remove(api, name); // a repository that cannot be verified stays registered
@@ -62,73 +57,6 @@ function serviceOf({ location, credentials }: Context): Readonly<Record<string, 
 export async function remove(api: SearchApi, name: string): Promise<void> {
   try {
     await api.call("DELETE", `/_snapshot/${name}`);
-  } catch (error) {
-    if (!(error instanceof ApiError && error.status === 404)) throw error;
-  }
-}
-
-export interface SnapshotState {
-  readonly name: string;
-  readonly state: string;
-  readonly indices: readonly string[];
-  readonly reason: string;
-}
-
-/** The snapshots of a repository, or only one of them; none is an empty list. */
-export async function snapshotsIn(
-  api: SearchApi,
-  repository: string,
-  name = "_all",
-): Promise<readonly SnapshotState[]> {
-  const found = field(await api.find(`/_snapshot/${repository}/${name}`), "snapshots");
-  return (Array.isArray(found) ? found : []).map((each: unknown) => {
-    const [indices, failures] = [field(each, "indices"), field(each, "failures")];
-    const failure: unknown = Array.isArray(failures) ? failures[0] : undefined;
-    return {
-      name: String(field(each, "snapshot")),
-      state: String(field(each, "state")),
-      indices: Array.isArray(indices) ? indices.map(String) : [],
-      reason: String(field(each, "reason") ?? field(failure, "reason") ?? "no reason given"),
-    };
-  });
-}
-
-/** A snapshot that has not moved for so long has failed. Bytes are counted by whole files, which have gigabytes. */
-const stuckMs = 3_600_000;
-
-/** Takes a snapshot and waits for its end. Only SUCCESS counts.
- *  @throws UserError `storage-failed`. */
-export async function take(api: SearchApi, repository: string, name: string, context: Context): Promise<SnapshotState> {
-  const path = `/_snapshot/${repository}/${name}`;
-  await api.call("PUT", path, {
-    indices: allButSecurity,
-    include_global_state: false,
-    ignore_unavailable: false,
-    partial: false,
-    metadata: { taken_by: "kubectl kaa-backup", namespace: context.namespace },
-  });
-  let [last, movedAt] = [-1, performance.now()];
-  while (true) {
-    const [found] = await askPatiently(context.signal, () => snapshotsIn(api, repository, name));
-    if (found === undefined) throw new UserError("storage-failed", `Open Distro has lost its snapshot "${name}"`);
-    if (found.state === "SUCCESS") return found;
-    if (found.state !== "IN_PROGRESS")
-      throw new UserError("storage-failed", `Open Distro's snapshot "${name}" is ${found.state}: ${found.reason}`);
-    const status = field(await askPatiently(context.signal, () => api.find(`${path}/_status`)), "snapshots");
-    const stats = field(Array.isArray(status) ? status[0] : undefined, "stats");
-    const bytes = Number(field(field(stats, "processed"), "size_in_bytes") ?? 0);
-    context.progress?.(bytes);
-    if (bytes !== last) [last, movedAt] = [bytes, performance.now()];
-    if (performance.now() - movedAt > stuckMs)
-      throw new UserError("storage-failed", `Open Distro does not get on with its snapshot "${name}"`);
-    await pause(pollMs, undefined, { signal: context.signal });
-  }
-}
-
-/** Deletes a snapshot; the engine keeps what others share with it. */
-export async function discard(api: SearchApi, repository: string, name: string): Promise<void> {
-  try {
-    await api.call("DELETE", `/_snapshot/${repository}/${name}`);
   } catch (error) {
     if (!(error instanceof ApiError && error.status === 404)) throw error;
   }
