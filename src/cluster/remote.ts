@@ -26,7 +26,7 @@ export function executeRemote(
 ): Execution {
   const done = Promise.withResolvers<ExecutionResult>();
   done.promise.catch(() => {}); // whoever only reads `output` gets the same error there
-  return { output: run(connection, target, withShortScript(command), options, done), done: done.promise };
+  return { output: run(connection, target, command, options, done), done: done.promise };
 }
 
 async function* run(
@@ -42,15 +42,16 @@ async function* run(
   const signal = AbortSignal.any(signals);
   let session: ExecSession | undefined;
   try {
+    const sent = withShortScript(command);
     const nonce = randomBytes(8).toString("hex");
     session = await openExec(connection, {
-      path: execPath(target, commandLine(command, nonce)),
+      path: execPath(target, commandLine(sent, nonce)),
       doing: `cannot run a command in pod "${target.pod.name}"`,
       signal,
       liveness: options.liveness,
       probe: () => options.checkPod(signal).then(() => true),
     });
-    const feeding = feed(session, command, options, signal);
+    const feeding = feed(session, sent, options, signal);
     const meter = new Meter();
     for await (const chunk of session.stdout) {
       meter.update(chunk);

@@ -244,6 +244,13 @@ test("what is too long for a URL goes over stdin, and is in no request", async (
   expect(JSON.stringify(server.requests)).not.toContain("xxxxxxxx");
 });
 
+test("arguments that go over stdin are no secrets in the words of a tool", async () => {
+  const script = `echo "'$1' is none of them: $PASSWORD" >&2; exit 1 # ${"x".repeat(3000)}`;
+  await expect(execute({ script, args: ["open"], secrets: { PASSWORD: "hunter22" } })).rejects.toMatchObject({
+    message: expect.stringMatching(/'open' is none of them: <removed>/),
+  });
+});
+
 test("a tool that starts others does not end before them, whenever it is told to end", async () => {
   const dir = mkdtempSync(join(tmpdir(), "kaa-"));
   const orphans = join(dir, "orphans");
