@@ -9,6 +9,8 @@ import { VaultApi } from "./api.ts";
 const readyMs = 90_000;
 /** A server that takes the connection and says nothing must not keep the others waiting. */
 const answerMs = 5_000;
+/** For all keys, also over a slow connection. */
+const keysMs = 30_000;
 /** Vault answers before it begins to load the snapshot, and is sealed only then. */
 const steadyMs = 2_000;
 /** How long an active server waits for the others. */
@@ -88,21 +90,26 @@ function named(looks: readonly { readonly pod: Pod; readonly state: string }[]):
 /** Gives the keys to a pod that is sealed. @returns its state, in words that follow its name. */
 async function unsealOne(pod: Pod, keys: readonly string[], context: Context): Promise<string> {
   if (pod.phase !== "Running") return `is ${pod.phase}`;
-  const limit = AbortSignal.timeout(answerMs);
-  const api = new VaultApi(pod, { ...context, signal: AbortSignal.any([context.signal, limit]) });
+  const limit = new AbortController();
+  const limitTo = (ms: number) => setTimeout(() => limit.abort(), ms);
+  let timer = limitTo(answerMs);
+  const api = new VaultApi(pod, { ...context, signal: AbortSignal.any([context.signal, limit.signal]) });
   try {
     const { initialized, sealed } = await sealStatus(api);
+    clearTimeout(timer);
+    timer = limitTo(keysMs);
     if (!initialized) return "is not initialized";
     if (sealed) return keys.length > 0 && !(await takesKeys(api, keys)) ? refusesKeys : "is sealed";
     const leader = await api.call("GET", "sys/leader");
     return field(leader, "is_self") === false ? "is standby" : "is active";
   } catch (error) {
     context.signal.throwIfAborted();
-    // It may be loading the snapshot.
-    if (limit.aborted || isOutcome(error, "stream-lost", "storage-not-ready", "storage-failed"))
-      return "does not answer";
+    // It may be loading the snapshot, or its node may be down.
+    const passing = ["stream-lost", "storage-not-ready", "storage-failed", "cluster", "not-found"] as const;
+    if (limit.signal.aborted || isOutcome(error, ...passing)) return "does not answer";
     throw error;
   } finally {
+    clearTimeout(timer);
     api.close();
   }
 }
