@@ -123,7 +123,7 @@ SQL
 sh -c 'printf "%s\\n" "$1"; while sleep 1 && echo; do :; done' feeder "$counting" |
   sh -c 'echo $$; exec psql -XAtqw -v ON_ERROR_STOP=1 -d "$1"' client "$1" | {
   IFS= read -r client; IFS= read -r snapshot; IFS= read -r counts
-  if [ -z "$counts" ]; then echo "cannot read the database's counts" >&2; [ -z "$client" ] || kill "$client"; exit 1; fi
+  if [ -z "$counts" ]; then echo "cannot read the database's counts" >&2; kill "$client" 2>/dev/null; exit 1; fi
   pg_dump -Fc "-Z$2" --no-sync -w --lock-wait-timeout=${lockWaitMs} --snapshot="$snapshot" -d "$1"
   status=$?
   kill "$client"
