@@ -2,6 +2,7 @@
  *  were restored is recorded in the namespace (record.ts), not in a Job, which goes. */
 import { UserError, withEffect } from "./base/errors.ts";
 import { withoutEnding } from "./catalog.ts";
+import { isDriverName } from "./drivers/registry.ts";
 import {
   type RestoredStorages,
   type RestoreRecord,
@@ -44,16 +45,16 @@ export async function restoreOnce(
 ): Promise<RestoreOutcome | RestoreRecord> {
   const { by } = which;
   const key = restoreKey(withoutEnding(which.date), which.sourceNamespace);
-  const record = (told: Pick<RestoreRecord, "state" | "outcome" | "storages">, signal: AbortSignal) =>
-    recordRestore(scope, key, { ...told, by, at: new Date() }, signal);
   /** What was restored before and is not touched by this restore; undefined until it has begun. */
   let kept: readonly string[] | undefined;
 
   const before = await readRestore(scope, key, scope.signal);
   if (before !== undefined && covers(before.storages, which)) return before;
   const wanted = missing(before?.storages ?? [], which);
+  const record = (told: Pick<RestoreRecord, "state" | "outcome" | "storages">, signal: AbortSignal) =>
+    recordRestore(scope, key, { ...told, tried: wanted, by, at: new Date() }, signal);
   if (before !== undefined) {
-    if (isGivenUp(before)) throw givenUp(before, key, scope);
+    if (isGivenUp(before, wanted)) throw givenUp(before, key, scope);
     scope.reporter.note(againText(before));
   }
   const begin = async (signal: AbortSignal) => {
@@ -101,17 +102,22 @@ function missing(restored: RestoredStorages, { storages }: OnceRequest): OnceReq
 
 const givenUpMs = 24 * 3_600_000;
 
-/** Whether the last try has failed, or died, so long ago that nobody expects another. */
-function isGivenUp({ state, at }: RestoreRecord): boolean {
-  return state !== "restored" && Date.now() - at.getTime() > givenUpMs;
+/** Whether a try of one of these has failed, or died, so long ago that nobody expects another. */
+function isGivenUp({ state, at, tried }: RestoreRecord, wanted: OnceRequest["storages"]): boolean {
+  if (state === "restored" || Date.now() - at.getTime() <= givenUpMs) return false;
+  return tried === undefined || wanted.some((each) => tried.includes(each));
 }
 
+/** What was restored stays recorded: it has been used since, and must not be set back. */
 function givenUp(record: RestoreRecord, key: string, { namespace }: Pick<Scope, "namespace">): UserError {
-  const path = `[{"op":"remove","path":"/data/${key}"}]`;
+  const { state, outcome } = record;
+  const storages = [record.storages].flat().filter((each) => isDriverName(each));
+  const renewed = JSON.stringify({ state, outcome, storages, by: "hand", at: new Date() });
+  const patch = JSON.stringify({ data: { [key]: renewed } });
   return new UserError("refused", `${triedText(record)}: over a day ago, so it is not done again by itself`, {
     effect: "nothing was changed",
     hints: [
-      `if it is to be restored now, forget what was done: kubectl patch configmap -n ${namespace} ${restoresName} --type json -p '${path}'`,
+      `if what is missing is to be restored now: kubectl patch configmap -n ${namespace} ${restoresName} --type merge -p '${patch}'`,
     ],
   });
 }

@@ -57,6 +57,8 @@ export interface RestoreRecord {
   readonly outcome: Outcome;
   /** Storages that hold what the snapshot holds, or have since been used. "all": none of the snapshot's is missing. */
   readonly storages: RestoredStorages;
+  /** Those that the last try was of; undefined in records of versions that did not tell. */
+  readonly tried?: readonly string[];
 }
 
 export type RestoredStorages = "all" | readonly string[];
@@ -81,7 +83,11 @@ export async function readRestore(
   const state = (["started", "failed", "restored"] as const).find((each) => each === fields["state"]);
   if (state === undefined) return undefined;
   const storages = storagesOf(fields["storages"], state);
-  return { state, at: dateOf(fields["at"]), by: text(fields["by"]), outcome: outcomeOf(fields["outcome"]), storages };
+  const tried = fields["tried"];
+  return {
+    ...{ state, at: dateOf(fields["at"]), by: text(fields["by"]), outcome: outcomeOf(fields["outcome"]), storages },
+    ...(Array.isArray(tried) && { tried: tried.map(text) }),
+  };
 }
 
 /** Before storages were recorded, "restored" was said of everything. */

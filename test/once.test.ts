@@ -91,15 +91,29 @@ test("one that was begun and never told its end is done again, and that is said"
 });
 
 test.each(["started", "failed"] as const)("one that has %s a day ago is not done again by itself", async (state) => {
-  await recordRestore(scope(), key, { ...begun, state, at: new Date(Date.now() - 25 * 3_600_000) }, signal);
-  await expect(restoreOnce(which, scope(), working())).rejects.toMatchObject({
+  const old = { ...begun, state, at: new Date(Date.now() - 25 * 3_600_000), storages: ["mariadb"] };
+  await recordRestore(scope(), key, old, signal);
+  const refused = await restoreOnce(which, scope(), working()).catch((error: unknown) => error);
+  expect(refused).toMatchObject({
     outcome: "refused",
     message: expect.stringMatching(/by pod-0 at .*: over a day ago/),
-    hints: [expect.stringContaining(`"path":"/data/${key}"`)],
   });
   expect(calls).toBe(0);
-  await recordRestore(scope(), key, { ...begun, state: "restored", at: new Date(0), storages: ["mariadb"] }, signal);
+  // What it says to do has only the rest restored.
+  const [, patch = ""] = /--type merge -p '(.*)'$/.exec((refused as UserError).hints[0] ?? "") ?? [];
+  const place = { namespace: "stage-kaa", name: "kaa-backup-restores" };
+  await objects.patch("configmaps", place, JSON.parse(patch), signal);
   expect(await restoreOnce(which, scope(), working())).toBe(done);
+  expect(touched).toEqual(["mongodb", "postgresql"]);
+});
+
+test("a storage that was not tried may be restored however long ago another failed", async () => {
+  const old = { ...begun, state: "failed", at: new Date(0), tried: ["mariadb"] } as const;
+  await recordRestore(scope(), key, old, signal);
+  await expect(restoreOnce(only("mariadb", "mongodb"), scope(), working())).rejects.toMatchObject({
+    outcome: "refused",
+  });
+  expect(await restoring(only("mongodb"))).toBe(1);
 });
 
 test("what another run has restored between plan and lock is not restored once more", async () => {
