@@ -21,7 +21,9 @@ test.each([1, 99, 100, 101, 155, 256, 480, 991, 992, 3_000])(
       .slice(0, length - 1)
       .concat("x");
     const head = tarHead({ path, sizeBytes: 8_388_608, modifiedAt });
-    expect(head.byteLength % 512).toBe(0);
+    // Nothing stands in front of a path that fits.
+    if (length <= 100) expect(head.byteLength).toBe(512);
+    else expect([head.byteLength % 512, head.byteLength > 1024]).toEqual([0, true]);
     const decoded = decode(head);
     expect(decoded).toMatchObject({
       path,
