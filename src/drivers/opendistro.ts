@@ -21,7 +21,7 @@ import {
 } from "./opendistro/indices.ts";
 import { keyVariables, prepareNodes, requirePlugin } from "./opendistro/nodes.ts";
 import { endpointVariable, register, remove } from "./opendistro/repository.ts";
-import { discard, snapshotsIn, take } from "./opendistro/snapshots.ts";
+import { discard, ownPrefix, snapshotsIn, take } from "./opendistro/snapshots.ts";
 import { engineOf, obstaclesTo, oldestIndex, runningEngine } from "./opendistro/versions.ts";
 import { nameIn, placeOf, repository, restoreRepository, tidy, type Work, withApi } from "./opendistro/work.ts";
 
@@ -102,7 +102,8 @@ async function dump(work: Work, output: DumpOutput): Promise<DumpResult> {
 async function deleteLeftovers(api: SearchApi, published: ReadonlySet<string> | undefined): Promise<void> {
   if (published === undefined) return;
   for (const { name } of await snapshotsIn(api, repository))
-    if (name.startsWith("kaa-") && !published.has(name.slice("kaa-".length))) await discard(api, repository, name);
+    if (name.startsWith(ownPrefix) && !published.has(name.slice(ownPrefix.length)))
+      await discard(api, repository, name);
 }
 
 /** Stops the engine at the snapshot that we have given up: while it runs, the repository can be used for nothing else. */

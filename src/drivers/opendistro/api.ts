@@ -39,15 +39,11 @@ export class SearchApi {
   readonly distribution: string;
   readonly clusterId: string;
   readonly #agent: Agent;
-  readonly #authorization: string | undefined;
-  readonly #signal: AbortSignal;
   readonly #about: About;
 
   private constructor(agent: Agent, about: About) {
     this.#agent = agent;
     this.#about = about;
-    this.#authorization = about.authorization;
-    this.#signal = about.signal;
     const version = field(about.root, "version");
     this.version = String(field(version, "number") ?? "unknown");
     this.distribution = String(field(version, "distribution") ?? "");
@@ -88,23 +84,24 @@ export class SearchApi {
 
   /** The same connections, for calls that end when `limit` fires too. It need not be closed. */
   until(limit: AbortSignal): SearchApi {
-    return new SearchApi(this.#agent, { ...this.#about, signal: AbortSignal.any([this.#signal, limit]) });
+    return new SearchApi(this.#agent, { ...this.#about, signal: AbortSignal.any([this.#about.signal, limit]) });
   }
 
   /** Calls the API. Names in the path must be encoded by `encodeURIComponent`.
    *  @returns the parsed answer. @throws ApiError; UserError `credentials` for 401 and 403. */
   async call(method: string, path: string, body?: unknown): Promise<unknown> {
+    const { authorization, signal } = this.#about;
     const answer = await sendRequest(
       this.#agent,
       {
         method,
         path,
         headers: {
-          ...(this.#authorization !== undefined && { authorization: this.#authorization }),
+          ...(authorization !== undefined && { authorization }),
           ...(body !== undefined && { "content-type": "application/json" }),
         },
         ...(body !== undefined && { body: JSON.stringify(body) }),
-        signal: this.#signal,
+        signal,
       },
       256 * 1024 * 1024,
     );
@@ -124,6 +121,15 @@ export class SearchApi {
     } catch (error) {
       if (error instanceof ApiError && [400, 404, 405].includes(error.status)) return undefined;
       throw error;
+    }
+  }
+
+  /** As `call`; what is not there need not be deleted. */
+  async remove(path: string): Promise<void> {
+    try {
+      await this.call("DELETE", path);
+    } catch (error) {
+      if (!(error instanceof ApiError && error.status === 404)) throw error;
     }
   }
 }

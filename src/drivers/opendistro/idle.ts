@@ -3,7 +3,7 @@ import { setTimeout as pause } from "node:timers/promises";
 import { UserError } from "../../base/errors.ts";
 import type { Context } from "../driver.ts";
 import { ApiError, type SearchApi } from "./api.ts";
-import { discard, snapshotsIn } from "./snapshots.ts";
+import { discard, ownPrefix, snapshotsIn } from "./snapshots.ts";
 
 const pollMs = 1000;
 const waitMinutes = 10;
@@ -12,7 +12,7 @@ const waitMinutes = 10;
  *  A repository that is not registered has none. */
 export async function discardRunning(api: SearchApi, repository: string): Promise<void> {
   for (const { name, state } of await snapshotsIn(api, repository, "_current"))
-    if (name.startsWith("kaa-") && state === "IN_PROGRESS") await discard(api, repository, name);
+    if (name.startsWith(ownPrefix) && state === "IN_PROGRESS") await discard(api, repository, name);
 }
 
 /** Does `work` as soon as the engine does not refuse it for what is under way in the repository. `work` may be called again

@@ -55,9 +55,5 @@ function serviceOf({ location, credentials }: Context): Readonly<Record<string, 
 
 /** Forgets a repository; what is in it stays. */
 export async function remove(api: SearchApi, name: string): Promise<void> {
-  try {
-    await api.call("DELETE", `/_snapshot/${name}`);
-  } catch (error) {
-    if (!(error instanceof ApiError && error.status === 404)) throw error;
-  }
+  await api.remove(`/_snapshot/${name}`);
 }

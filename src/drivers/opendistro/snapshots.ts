@@ -3,13 +3,16 @@ import { setTimeout as pause } from "node:timers/promises";
 import { UserError } from "../../base/errors.ts";
 import { field } from "../commands.ts";
 import type { Context } from "../driver.ts";
-import { ApiError, askPatiently, type SearchApi } from "./api.ts";
+import { askPatiently, type SearchApi } from "./api.ts";
 
 /** Indices of the security plugin are bound to the cluster's certificates, and stay. "*" first: some versions take an
  *  exclusion at the beginning for a name (OpenSearch#6458). */
 export const allButSecurity = "*,-.opendistro_security*,-.opendistro-security*,-.opensearch-security*";
 export const isSecurity = (index: string) =>
   /^\.(opendistro_security|opendistro-security|opensearch-security)/.test(index);
+
+/** What the names of our snapshots begin with; the snapshot's own follows. */
+export const ownPrefix = "kaa-";
 
 const pollMs = 1000;
 
@@ -77,9 +80,5 @@ export async function take(api: SearchApi, repository: string, name: string, con
 
 /** Deletes a snapshot; the engine keeps what others share with it. */
 export async function discard(api: SearchApi, repository: string, name: string): Promise<void> {
-  try {
-    await api.call("DELETE", `/_snapshot/${repository}/${name}`);
-  } catch (error) {
-    if (!(error instanceof ApiError && error.status === 404)) throw error;
-  }
+  await api.remove(`/_snapshot/${repository}/${name}`);
 }

@@ -3,6 +3,7 @@ import { UserError } from "../../base/errors.ts";
 import type { Context, Instance } from "../driver.ts";
 import { ApiError, SearchApi } from "./api.ts";
 import type { Place } from "./repository.ts";
+import { ownPrefix } from "./snapshots.ts";
 
 export const repository = "kaa-backup";
 /** Read-only: the snapshot may be another cluster's. */
@@ -49,5 +50,5 @@ export function placeOf({ instance, context }: Work): Place {
 
 /** The name that our snapshot has in the repository. */
 export function nameIn(context: Context): string {
-  return `kaa-${context.snapshotName}`;
+  return `${ownPrefix}${context.snapshotName}`;
 }
