@@ -93,9 +93,14 @@ function refuseEmpty(spec: CommandSpec, given: Readonly<Record<string, unknown>>
     for (const flag of Object.keys(flags)) {
       const values = [given[flag]].flat();
       if (!values.includes("") || Object.hasOwn(clusterFlags, flag) || flag === "release-name-prefix") continue;
-      throw new UserError("usage", `--${flag}: the value is empty`, { hints: ["is a variable not set?"] });
+      throw emptyValue(`--${flag}: the value`);
     }
   }
+}
+
+/** @param what is empty: "--bucket: the value". */
+export function emptyValue(what: string): UserError {
+  return new UserError("usage", `${what} is empty`, { hints: ["is a variable not set?"] });
 }
 
 /** The details, each paragraph on one line, but lists. */

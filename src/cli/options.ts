@@ -8,6 +8,7 @@ import type { Location } from "../drivers/driver.ts";
 import { type DriverName, driverNames, isDriverName, loadDriver } from "../drivers/registry.ts";
 import type { Scope } from "../storages.ts";
 import type { Store } from "../stores/store.ts";
+import { emptyValue } from "./command.ts";
 import { configuredCredentials, credentialsInFlags } from "./credentials.ts";
 import { parseDurationMs } from "./duration.ts";
 import type { ClusterFlags, StorageFlags, StoreFlags } from "./flags.ts";
@@ -133,8 +134,7 @@ export async function storagesOf(
   reporter: Reporter,
 ): Promise<{ readonly storages: readonly DriverName[]; readonly named: boolean }> {
   const wanted = (flags.storage ?? []).flatMap((each) => each.split(",")).map((each) => each.trim());
-  if (wanted.includes(""))
-    throw new UserError("usage", "--storage: the name of a storage is empty", { hints: ["is a variable not set?"] });
+  if (wanted.includes("")) throw emptyValue("--storage: the name of a storage");
   if (wanted.length > 0 && flags.all === true) throw new UserError("usage", "--all and --storage exclude each other");
   const names = [...new Set(wanted)].map((name) => {
     if (isDriverName(name)) return name;

@@ -2,7 +2,7 @@
 
 import yargs, { type Arguments, type Argv, type MiddlewareFunction } from "yargs";
 import { messageOf, UserError } from "../base/errors.ts";
-import { helpColumns } from "./command.ts";
+import { emptyValue, helpColumns } from "./command.ts";
 import { generalFlags } from "./flags.ts";
 import { usageError } from "./usage-error.ts";
 import { homepage, versionText } from "./version.ts";
@@ -65,13 +65,11 @@ function refuseUnclear(argv: readonly string[], parser: Argv): void {
     flags.some((flag) => flag === name || alias[flag]?.includes(name));
   const end = argv.includes("--") ? argv.indexOf("--") : argv.length;
   for (const [index, each] of argv.slice(0, end).entries()) {
-    const [flag, name = "", value] = /^--?([^=]+)(?:=(.*))?$/s.exec(each) ?? [];
-    if (flag === undefined) continue;
-    const dashed = flag.replace(/=.*/s, "");
+    const [, dashed, name = "", value] = /^(--?([^=]+))(?:=(.*))?$/s.exec(each) ?? [];
+    if (dashed === undefined) continue;
     if (has(boolean, name) && value !== undefined && !/^(true|false)$/.test(value))
       throw new UserError("usage", `${dashed}: "${value}" is neither true nor false`);
-    if (has(number, name) && (value ?? argv[index + 1])?.trim() === "")
-      throw new UserError("usage", `${dashed}: the value is empty`, { hints: ["is a variable not set?"] });
+    if (has(number, name) && (value ?? argv[index + 1])?.trim() === "") throw emptyValue(`${dashed}: the value`);
   }
 }
 
