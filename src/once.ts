@@ -112,8 +112,8 @@ function isGivenUp({ state, at, tried }: RestoreRecord, wanted: OnceRequest["sto
 function givenUp(record: RestoreRecord, key: string, { namespace }: Pick<Scope, "namespace">): UserError {
   const { state, outcome } = record;
   const storages = [record.storages].flat().filter((each) => isDriverName(each));
-  const renewed = JSON.stringify({ state, outcome, storages, by: "hand", at: new Date() });
-  const patch = JSON.stringify({ data: { [key]: renewed } });
+  const renewed: RestoreRecord = { state, outcome, storages, by: "hand", at: new Date() };
+  const patch = JSON.stringify({ data: { [key]: JSON.stringify(renewed) } });
   return new UserError("refused", `${triedText(record)}: over a day ago, so it is not done again by itself`, {
     effect: "nothing was changed",
     hints: [

@@ -42,7 +42,7 @@ async function* run(
   const signal = AbortSignal.any(signals);
   let session: ExecSession | undefined;
   try {
-    const sent = withShortScript(command);
+    const sent = withShortLine(command);
     const nonce = randomBytes(8).toString("hex");
     session = await openExec(connection, {
       path: execPath(target, commandLine(sent, nonce)),
@@ -76,7 +76,7 @@ async function* run(
  *  to 8 KiB. */
 const longCommandBytes = 2048;
 
-function withShortScript(command: Command): Command {
+function withShortLine(command: Command): Command {
   const args = command.args ?? [];
   if (Buffer.byteLength([command.script, ...args].join("&command=")) <= longCommandBytes) return command;
   const quoted = args.map((each) => `'${each.replaceAll("'", "'\\''")}'`).join(" ");

@@ -3,6 +3,9 @@
 /** How long a dump waits for one lock. pg_dump wants it as an argument: it takes PGOPTIONS' back. */
 const lockWaitMs = 300_000;
 
+/** Reads no file of the user's, prints bare values, asks for nothing, and ends at the first error. */
+const psql = "psql -XAtqw -v ON_ERROR_STOP=1";
+
 /** Finds the tools, the socket and the superuser of this container: POSTGRES_POSTGRES_PASSWORD is the superuser's in images
  *  where POSTGRES_USER is an ordinary one (Bitnami); elsewhere POSTGRES_USER is the superuser (the official image).
  *
@@ -27,7 +30,7 @@ PGOPTIONS="$PGOPTIONS -c default_transaction_read_only=off -c search_path=pg_cat
 PGCONNECT_TIMEOUT=20 PGCLIENTENCODING=UTF8 LC_ALL=C
 unset KAA_PASSWORD PGDATABASE PGSERVICE PGSSLMODE PGSSLCERT PGSSLKEY PGHOSTADDR PGPASSFILE
 export PATH PGUSER PGPASSWORD PGPORT PGHOST PGOPTIONS PGCONNECT_TIMEOUT PGCLIENTENCODING LC_ALL
-sql() { psql -XAtqw -v ON_ERROR_STOP=1 "$@"; }
+sql() { ${psql} "$@"; }
 `;
 
 /** Prints pg_dump's version, then one JSON document of facts. Fails with 127 when a tool is missing. */
@@ -121,7 +124,7 @@ select pg_export_snapshot();${selectCounts}
 SQL
 )
 sh -c 'printf "%s\\n" "$1"; while sleep 1 && echo; do :; done' feeder "$counting" |
-  sh -c 'echo $$; exec psql -XAtqw -v ON_ERROR_STOP=1 -d "$1"' client "$1" | {
+  sh -c 'echo $$; exec ${psql} -d "$1"' client "$1" | {
   IFS= read -r client; IFS= read -r snapshot; IFS= read -r counts
   if [ -z "$counts" ]; then echo "cannot read the database's counts" >&2; kill "$client" 2>/dev/null; exit 1; fi
   pg_dump -Fc "-Z$2" --no-sync -w --lock-wait-timeout=${lockWaitMs} --snapshot="$snapshot" -d "$1"
@@ -213,7 +216,7 @@ SQL
 export const dropScript = `${prelude}
 database=$1; shift
 for each; do shift; set -- "$@" -c "$each"; done
-exec psql -XAtqw -v ON_ERROR_STOP=1 -d "$database" "$@"
+exec ${psql} -d "$database" "$@"
 `;
 
 /** Stdin: a custom-format dump; $1 the conninfo to begin from. The database must not exist. */
