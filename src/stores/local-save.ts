@@ -10,8 +10,9 @@ import { requireSnapshotFileName, type SaveRequest, type StoredFile, untilAborte
 
 /** O_NOFOLLOW: a planted symbolic link must not lead us elsewhere. Windows lacks the flag. */
 const createOnly = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | (constants.O_NOFOLLOW ?? 0);
-/** FAT, exFAT and some network and FUSE file systems have no hard links. */
-const noHardLinks = ["EPERM", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "EXDEV"];
+/** FAT, exFAT and some network and FUSE file systems have no hard links. EISDIR is Node's word for what Windows says of exFAT
+ *  (nodejs/node#65817). */
+const noHardLinks = ["EPERM", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "EXDEV", "EISDIR"];
 
 interface Job {
   readonly directory: Directory;

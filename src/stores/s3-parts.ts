@@ -23,11 +23,11 @@ export function firstPartBytes(expectedBytes: number): number {
 /** Size of a part, so that 10,000 parts of a stream of unknown length reach 5 TiB. Parts are buffered whole, because an
  *  attempt may have to be repeated, so memory follows (and as much again while the HTTP client sends them): up to 31 GiB
  *  parts have 8 MiB, and three of them are held, two in flight and one being filled. Beyond, if the first are so small, two are
- *  held: 64 MiB up to 125 GiB, 256 MiB up to 250 GiB, then 5 GiB. Equal parts, which a few stores insist on, are what an
- *  archive of the expected size has. */
+ *  held: 64 MiB up to 109 GiB, 512 MiB up to 284 GiB, then 3.5 GiB. Equal parts, which a few stores insist on, are what an
+ *  archive of the expected size has. None reaches 2 GiB: Node hashes no buffer of that size. */
 export function partSizeBytes(partNumber: number, firstSizeBytes: number): number {
   if (partNumber <= 4_000) return firstSizeBytes;
-  const grownMiB = partNumber <= 7_000 ? 32 : partNumber <= 8_000 ? 128 : 2_496;
+  const grownMiB = partNumber <= 6_500 ? 32 : partNumber <= 7_200 ? 256 : 1_792;
   return Math.max(firstSizeBytes, grownMiB * MiB);
 }
 

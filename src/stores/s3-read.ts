@@ -62,8 +62,8 @@ async function* readRange(
         if (chunk === undefined) break;
         const wanted = chunk.subarray(0, end - position);
         position += wanted.byteLength;
-        patience.renew();
         yield wanted;
+        patience.renew(); // only now: what the consumer takes is not the store's time
       }
     } catch (error) {
       failure = error;

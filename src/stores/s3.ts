@@ -53,7 +53,8 @@ function requireEndpoint({ endpoint, note }: Omit<S3Options, "bucket">): void {
   if (endpoint === undefined) return;
   const url = URL.parse(endpoint);
   if (url?.protocol !== "https:" && url?.protocol !== "http:") {
-    throw new UserError("usage", `"${endpoint}" is not the URL of an S3 store: expected https://host`);
+    const shown = endpoint.includes("@") ? "what is given" : `"${endpoint}"`; // "user:password@host" is no URL
+    throw new UserError("usage", `${shown} is not the URL of an S3 store: expected https://host`);
   }
   if (url.username !== "" || url.password !== "") {
     throw new UserError("usage", `the URL of the S3 store at "${url.host}" must not contain credentials`);

@@ -168,19 +168,20 @@ export class FakeBucket {
     if (size !== undefined && Number(size) !== body.byteLength) throw new S3Error(400, "InvalidRequest", "wrong size");
     this.refuseIfExists(upload.key, headers["if-none-match"]);
     let crc32: string | undefined;
+    const checksumType = { object: "FULL_OBJECT", parts: "COMPOSITE", none: undefined }[upload.checksums];
+    const claimedType = headers["x-amz-checksum-type"];
+    if (claimedType !== undefined && claimedType !== checksumType) throw new S3Error(400, "BadDigest");
     if (upload.checksums === "object") {
       crc32 = crc32Of(...bodies); // one by one: zlib.crc32 of more than 4 GiB at once is wrong
       const expected = headers["x-amz-checksum-crc32"];
       if (expected !== undefined && expected !== crc32) throw new S3Error(400, "BadDigest");
     } else if (upload.checksums === "parts") {
-      if (headers["x-amz-checksum-type"] === "FULL_OBJECT") throw new S3Error(400, "InvalidRequest");
       crc32 = `${crc32Of(Buffer.concat(bodies.map((one) => Buffer.from(crc32Of(one), "base64"))))}-${bodies.length}`;
     }
     const md5s = Buffer.concat(bodies.map((one) => createHash("md5").update(one).digest()));
     const etag = `"${createHash("md5").update(md5s).digest("hex")}-${bodies.length}"`;
     this.uploads.delete(upload.id);
     const { metadata, contentType } = upload;
-    const checksumType = { object: "FULL_OBJECT", parts: "COMPOSITE", none: undefined }[upload.checksums];
     return this.put(upload.key, { body, etag, metadata, contentType, crc32, checksumType });
   }
 

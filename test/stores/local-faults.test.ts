@@ -133,7 +133,7 @@ test("the file is durable before it gets its name, and the name before save() re
   expect(steps).toEqual([...writes, "file.sync", "link", "unlink", "file.sync"]);
 });
 
-test.each(["EPERM", "ENOTSUP", "ENOSYS", "EOPNOTSUPP"])(
+test.each(["EPERM", "ENOTSUP", "ENOSYS", "EOPNOTSUPP", "EISDIR"])(
   "without hard links (%s) a reserved name is replaced (LD-05)",
   async (code) => {
     const { disk, outcome } = await saveWith({ code, call: "link", times: 9 });

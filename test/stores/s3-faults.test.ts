@@ -1,6 +1,6 @@
 /** Faults of an S3 store, by the numbers of the fault catalogue (S3-01 to S3-24). */
 import { setTimeout as sleep } from "node:timers/promises";
-import { afterAll, expect, test as oneAfterAnother, vi } from "vitest";
+import { afterAll, expect, test as oneAfterAnother } from "vitest";
 import { UserError } from "../../src/base/errors.ts";
 import { listBuckets } from "../../src/stores/registry.ts";
 import { explain, isTransient, toS3Failure } from "../../src/stores/s3-errors.ts";
@@ -11,8 +11,6 @@ import { answer, change, type Fault, type FaultAction, hang, loseAnswer, refuse,
 import { contentOf, first, inChunks, listed, never, noise, request, second } from "./conformance.ts";
 import { bucket, type FakeUnderTest, fakeS3UnderTest, impatient, quick, virtualClock } from "./places.ts";
 
-// Most of these wait: for a budget to be used up, for a silent server.
-vi.setConfig({ maxConcurrency: 16, testTimeout: 30_000 });
 const test = oneAfterAnother.concurrent;
 
 const bytes = noise(2 * 64 * 1024 + 1000);
@@ -47,11 +45,12 @@ async function expectSaved(under: FakeUnderTest) {
   expect(await under.leftovers([])).toEqual([]);
 }
 
-async function expectRefused(under: FakeUnderTest, wanted: { outcome: string; message?: RegExp }) {
+async function expectRefused(under: FakeUnderTest, wanted: { outcome: string; message?: RegExp; effect?: RegExp }) {
   const error: unknown = await save(under).catch((thrown: unknown) => thrown);
   expect(error).toBeInstanceOf(UserError);
   expect((error as UserError).outcome).toBe(wanted.outcome);
   if (wanted.message !== undefined) expect((error as UserError).message).toMatch(wanted.message);
+  if (wanted.effect !== undefined) expect((error as UserError).effect).toMatch(wanted.effect);
   return error as UserError;
 }
 
@@ -237,7 +236,7 @@ test("412: an object that appears during the upload is left as it is (S3-09)", a
     return run();
   };
   under.server.fault({ operation: "CompleteMultipartUpload", action: plantFirst });
-  await expectRefused(under, { outcome: "busy", message: /name is taken/ });
+  await expectRefused(under, { outcome: "busy", message: /name is taken/, effect: /the existing object is unchanged/ });
   expect(under.server.bucket(bucket).current(first)?.body.toString()).toBe("theirs");
   expect(await under.leftovers([])).toEqual([]);
 });
@@ -289,9 +288,54 @@ test.each([false, true])(
     under.server.fault({ operation: "CompleteMultipartUpload", action: cut });
     await expectRefused(under, { outcome: "object-store", message: /3 bytes instead of/ });
     await expectNothing(under);
-    if (versions) expect(store.objects.get(first)?.some(({ body }) => body.toString() === "of old")).toBe(true);
+    const left = store.objects.get(first)?.map(({ body }) => body.toString());
+    expect(left).toEqual(versions ? ["of old", ""] : undefined);
   },
 );
+
+/** A store that has kept something else than it was sent. */
+const keepOther =
+  (under: FakeUnderTest, times = 1): FaultAction =>
+  (run) => {
+    const done = run();
+    const runId = under.server.bucket(bucket).current(first)?.metadata["kaa-run-id"] ?? "";
+    for (let time = 0; time < times; time++) under.server.bucket(bucket).plant(first, "cut", { "kaa-run-id": runId });
+    return done;
+  };
+
+test.each([
+  ["denied", refuse(403, "AccessDenied")],
+  ["without effect", answer({ status: 204 })],
+])(
+  "an object that must not stay, where removing it is %s, is reported with what to run (S3-11)",
+  async (_how, action) => {
+    const under = await place();
+    under.server.fault({ operation: "CompleteMultipartUpload", action: keepOther(under) });
+    under.server.fault({ operation: "DeleteObject", times: forever, action });
+    const error = await expectRefused(under, {
+      outcome: "leftovers",
+      message: /3 bytes instead of/,
+      effect: /incomplete/,
+    });
+    expect(error.hints).toEqual([`run: aws s3api delete-object --bucket ${bucket} --key ${first}`]);
+  },
+);
+
+test.each([
+  [2, "object-store", 0],
+  [3, "leftovers", 1],
+] as const)("with %i older versions of ours below it: %s (S3-11)", async (times, outcome, left) => {
+  const under = await place({ server: { versions: true } });
+  const store = under.server.bucket(bucket);
+  const cut: FaultAction = (run, asked) => {
+    const done = keepOther(under, times + 1)(run, asked);
+    store.objects.set(first, (store.objects.get(first) ?? []).slice(1)); // without the whole one
+    return done;
+  };
+  under.server.fault({ operation: "CompleteMultipartUpload", action: cut });
+  await expectRefused(under, { outcome, message: /3 bytes instead of/ });
+  expect(store.objects.get(first)?.length ?? 0).toBe(left);
+});
 
 test("HEAD shows nothing although Complete said yes: a failure (S3-11)", async () => {
   const under = await place();
@@ -342,7 +386,33 @@ test("an abort by one who may not list parts is repeated once, to be sure (S3-12
   const denied = refuse(403, "AccessDenied");
   const under = await placeWith(brokenPart, { operation: "ListParts", times: forever, action: denied });
   await expectRefused(under, { outcome: "credentials" });
+  expect(count(under, "AbortMultipartUpload")).toBe(2);
   await expectNothing(under);
+});
+
+test("an abort by one who may not list parts, in a store that never says the upload is gone (S3-12)", async () => {
+  const denied = refuse(403, "AccessDenied");
+  const under = await placeWith(brokenPart, { operation: "ListParts", times: forever, action: denied });
+  const done: FaultAction = (run) => {
+    try {
+      return run();
+    } catch {
+      return { status: 204 };
+    }
+  };
+  under.server.fault({ operation: "AbortMultipartUpload", times: forever, action: done });
+  await expectRefused(under, { outcome: "credentials" });
+  expect(count(under, "AbortMultipartUpload")).toBe(2);
+  await expectNothing(under);
+});
+
+test("an abort that never worked proves nothing to one who may not list parts (S3-12)", async () => {
+  const under = await placeWith(
+    brokenPart,
+    { operation: "ListParts", times: forever, action: refuse(403, "AccessDenied") },
+    { operation: "AbortMultipartUpload", times: forever, action: refuse(500, "InternalError") },
+  );
+  await expectRefused(under, { outcome: "leftovers" });
 });
 
 test.each([
@@ -359,6 +429,7 @@ test.each([
   expect(error.hints.join()).toContain(
     `aws s3api abort-multipart-upload --bucket ${bucket} --key ${first} --upload-id ${id}`,
   );
+  expect(error.effect).toContain("earlier snapshots are unchanged");
   expect(error.cause).toMatchObject({ outcome: "credentials" });
 });
 
@@ -404,8 +475,10 @@ test("a signal that fires during Complete leaves nothing (S3-12)", async () => {
 test("an upload whose id was lost is found and ended (S3-12)", async () => {
   await expectSaved(await placeWith({ operation: "CreateMultipartUpload", times: 2, action: loseAnswer }));
   const under = await placeWith({ operation: "CreateMultipartUpload", times: forever, action: loseAnswer });
+  const foreign = `${first}.old`;
+  under.server.bucket(bucket).createUpload(foreign, {});
   await expectRefused(under, { outcome: "object-store" });
-  await expectNothing(under);
+  expect(await under.leftovers([])).toEqual([foreign]);
 });
 
 test("prepare() ends uploads of snapshots that are older than a day, and no others (S3-13)", async () => {
@@ -428,6 +501,13 @@ test("discardUnfinished() ends uploads of that name at any age, and no others (S
   for (const key of [first, second, first, `${first}.old`]) store.createUpload(key, {});
   await under.store.discardUnfinished(first, never);
   expect([...(await under.leftovers([]))].sort()).toEqual([`${first}.old`, second].sort());
+});
+
+test("discardUnfinished() finds uploads of one name that are listed on several pages (S3-13)", async () => {
+  const under = await place({ server: { pageSize: 2 } });
+  for (let nth = 0; nth < 7; nth++) under.server.bucket(bucket).createUpload(first, {});
+  await under.store.discardUnfinished(first, never);
+  expect(await under.leftovers([])).toEqual([]);
 });
 
 test.each([
@@ -564,7 +644,7 @@ test("10,000 parts reach 5 TiB, at 8 MiB up to 31 GiB (S3-14)", () => {
   for (let part = 1; part <= 10_000; part++) {
     const size = partSizeBytes(part, 8 * MiB);
     expect(size).toBeGreaterThanOrEqual(partSizeBytes(Math.max(1, part - 1), 8 * MiB));
-    expect(size).toBeLessThanOrEqual(5 * 1024 ** 3);
+    expect(size).toBeLessThan(2 * 1024 ** 3); // S3 takes 5 GiB, Node's hashes do not
     total += size;
     if (size === 8 * MiB) below = total;
   }
@@ -768,6 +848,70 @@ test.each([
   expect((await contentOf(under.store, first)).equals(bytes)).toBe(true);
 });
 
+test("a read that gets on a little at each attempt goes on, however many it takes (S3-19)", async () => {
+  const little = change((given) => ({ ...given, cutAfterBytes: 3_000 }));
+  const under = await placeToRead({ operation: "GetObject", times: forever, action: little });
+  expect((await contentOf(under.store, first)).equals(bytes)).toBe(true);
+  expect(count(under, "GetObject")).toBe(Math.ceil(bytes.byteLength / 3_000));
+});
+
+test("a read that is stopped while the store is silent ends at once (S3-19)", async () => {
+  const under = await place();
+  await expectSaved(under);
+  under.server.fault({ operation: "GetObject", action: change((given) => ({ ...given, stallAfterBytes: 30_000 })) });
+  const stop = new AbortController();
+  const file = await under.store.open(first, never);
+  let read = 0;
+  const reading = async () => {
+    for await (const chunk of file.read(0, bytes.byteLength, stop.signal)) {
+      read += chunk.byteLength;
+      if (read === 30_000) setTimeout(() => stop.abort(new Error("interrupted")), 20);
+    }
+  };
+  await expect(reading()).rejects.toThrow("interrupted");
+  expect(read).toBe(30_000);
+  expect(count(under, "GetObject")).toBe(1);
+});
+
+test("the time that the reader takes over what it got is not the store's (S3-19)", async () => {
+  const clock = virtualClock();
+  const under = await place({ store: { clock } });
+  await expectSaved(under);
+  const short = change((given) => ({ ...given, cutAfterBytes: 30_000 }));
+  under.server.fault({ operation: "GetObject", times: 2, action: short });
+  const file = await under.store.open(first, never);
+  const read: Buffer[] = [];
+  for await (const chunk of file.read(0, bytes.byteLength, never)) {
+    read.push(Buffer.from(chunk));
+    await clock.sleep(quick.transferBudgetMs + 1, never); // as a database that builds an index
+  }
+  expect(Buffer.concat(read).equals(bytes)).toBe(true);
+});
+
+test("403 for reading an object names s3:GetObject (S3-16)", async () => {
+  const denied = refuse(403, "AccessDenied", "Access Denied");
+  const under = await placeToRead({ operation: "GetObject", times: forever, action: denied });
+  await expect(contentOf(under.store, first)).rejects.toThrow("s3:GetObject");
+});
+
+test("a store that answers without a range is believed when all was asked for, and only then (S3-19)", async () => {
+  const under = await placeToRead();
+  const etag = `${under.server.bucket(bucket).current(first)?.etag}`;
+  const whole: FaultAction = () => ({ status: 200, body: bytes, headers: { etag } });
+  under.server.fault({ operation: "GetObject", times: forever, action: whole });
+  expect((await contentOf(under.store, first)).equals(bytes)).toBe(true);
+  const file = await under.store.open(first, never);
+  for (const [offset, length] of [
+    [0, 1000],
+    [bytes.byteLength - 1000, 1000],
+  ] as const) {
+    const read = async () => {
+      for await (const _ of file.read(offset, length, never)) expect.unreachable();
+    };
+    await expect(read()).rejects.toThrow("ignores the range");
+  }
+});
+
 function shortBody(given: FakeAnswer): FakeAnswer {
   const body = (given.body as Buffer).subarray(0, 1000);
   return { ...given, body, headers: { ...given.headers, "content-length": "1000" } };
@@ -776,6 +920,7 @@ function shortBody(given: FakeAnswer): FakeAnswer {
 test.each([
   ["resets", { action: reset }, /no answer/],
   ["answers nothing", { action: change((given: FakeAnswer) => ({ ...given, cutAfterBytes: 0 })) }, /cannot read/],
+  ["is silent", { action: change((given: FakeAnswer) => ({ ...given, stallAfterBytes: 0 })) }, /no data for 300 ms/],
   ["ignores the range", { action: ignoreRange }, /ignores the range/],
   ["sends another range", { action: otherRange }, /instead of "bytes 5-1004/],
 ])("a read from a store that always %s fails (S3-19)", async (_name, fault, message) => {
@@ -962,8 +1107,9 @@ test("an archived object is told as such, and is read once it has been restored 
   const version = under.server.bucket(bucket).current(first)!;
   version.storageClass = "DEEP_ARCHIVE";
   const opening = under.store.open(first, never);
-  await expect(opening).rejects.toMatchObject({ outcome: "object-store" });
-  await expect(opening).rejects.toMatchObject({ hints: [expect.stringContaining("restore-object")] });
+  const command = `aws s3api restore-object --bucket ${bucket} --key ${first} --restore-request Days=7`;
+  await expect(opening).rejects.toMatchObject({ outcome: "object-store", hints: [`run: ${command}`] });
+  await expect(opening).rejects.toThrow("it is archived (DEEP_ARCHIVE) and must be restored first");
   version.restore = 'ongoing-request="false", expiry-date="Fri, 21 Dec 2040 00:00:00 GMT"';
   expect((await contentOf(under.store, first)).equals(bytes)).toBe(true);
 });
@@ -1009,7 +1155,7 @@ test("an endpoint without TLS is allowed, with one note (S3-24)", async () => {
   expect(withoutTls).toHaveLength(1);
 });
 
-test.each(["ftp://host", "no url", "https://user:secret@host"])(
+test.each(["ftp://host", "no url", "https://user:secret@host", "minio:secret@minio.kaa:9000"])(
   "%s is refused as an endpoint (S3-24)",
   async (endpoint) => {
     await expect(place({ store: { endpoint } })).rejects.toMatchObject({ outcome: "usage" });

@@ -3,7 +3,7 @@
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { describe, expect, test, vi } from "vitest";
+import { describe, expect, test } from "vitest";
 import { UserError } from "../../src/base/errors.ts";
 import { directoryStore } from "../../src/stores/local.ts";
 import { answer, type FaultAction, hang, loseAnswer, refuse, reset } from "../fakes/s3-server.ts";
@@ -11,7 +11,6 @@ import { first, inChunks, never, noise, request, second } from "./conformance.ts
 import { type DiskFault, FaultyDisk } from "./faulty-disk.ts";
 import { bucket, fakeS3UnderTest, impatient, quick } from "./places.ts";
 
-vi.setConfig({ maxConcurrency: 24, testTimeout: 30_000 });
 const forever = Number.POSITIVE_INFINITY;
 const bytes = noise(130_000);
 const earlier = Buffer.from("an earlier snapshot");
