@@ -253,7 +253,7 @@ async function publish(run: Run, ready: readonly Inspected[], failures: readonly
       fileName,
       runId: header.runId,
       archive,
-      expectedBytes: ready.reduce((sum, { inspection }) => sum + inspection.estimatedBytes, 0),
+      expectedBytes: archiveBytes(run, ready),
       signal: scope.signal,
       beforePublish,
     });
@@ -270,6 +270,14 @@ async function publish(run: Run, ready: readonly Inspected[], failures: readonly
     await discardAll(run, ready);
     throw error;
   }
+}
+
+/** What the archive will have, at most: what goes into the bucket by itself is no part of it. */
+function archiveBytes({ planned }: Run, ready: readonly Inspected[]): number {
+  const expected = new Map(planned.map(({ task, expectedBytes }) => [task, expectedBytes ?? 0]));
+  return ready
+    .filter(({ driver }) => driver.canUseDirectory)
+    .reduce((sum, { instance }) => sum + (expected.get(taskName(instance)) ?? 0), 0);
 }
 
 /** What is much smaller than before, when the plan asks, or there no more, when all storages were asked for. */

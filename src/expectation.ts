@@ -11,7 +11,7 @@ import type { Store } from "./stores/store.ts";
 /** An estimate is not worth waiting for longer than this. */
 const patienceMs = 5000;
 
-/** More snapshots than this are not read for it. */
+/** More snapshots of this namespace than so many are not read for it. */
 const mostRead = 20;
 
 /** The snapshots there are, newest first; undefined when the store does not tell: whatever is wrong with the earlier ones must
@@ -52,16 +52,24 @@ export async function lastDumps(
   let isSure = earlier !== undefined;
   const isFound = () => complete !== undefined && instances.every((each) => dumps.has(taskName(each)));
   const look = async (signal: AbortSignal) => {
-    for (const entry of earlier?.slice(0, mostRead) ?? []) {
+    let read = 0;
+    for (const entry of earlier ?? []) {
       if (isFound()) break;
+      if (read === mostRead) {
+        isSure = false;
+        tellUnknown(scope, new Error(`the newest ${mostRead} do not hold every storage`));
+        break;
+      }
       const described = await describeSnapshot(store, entry, signal);
       if (described === undefined || described.problem !== undefined) {
         isSure = false;
         tellUnknown(scope, described?.problem);
+        read += 1;
         continue;
       }
       const { manifest } = described;
       if (manifest.namespace !== scope.namespace) continue;
+      read += 1;
       scope.reporter.detail(`expecting dumps as large as in ${described.fileName}`);
       const found = manifest.instances.map((each) => ({
         ...named(each),

@@ -121,3 +121,17 @@ test("when no pod comes, the run fails and says so", async () => {
   expect(dumpedFrom).toEqual(["old"]);
   expect(outcome).toMatchObject({ outcome: "storage-not-ready", message: expect.stringContaining("no pods any more") });
 });
+
+test("the store is told how much to expect: what the server says, and once there is a snapshot, what that holds", async () => {
+  const { scope, folder } = oneDatabase(() => JSON.stringify({ ...server, bytes: 123_456_789 }));
+  const expected: unknown[] = [];
+  for (let run = 0; run < 2; run++) {
+    const store = directoryStore(folder);
+    const save = vi.spyOn(store, "save");
+    await backup(plan, scope, store);
+    expected.push(save.mock.calls[0]?.[0].expectedBytes);
+  }
+  expect(expected[0]).toBe(123_456_789);
+  expect(expected[1]).toBeGreaterThan(0);
+  expect(expected[1]).toBeLessThan(1000);
+});
