@@ -2,7 +2,7 @@
 import { isOutcome, UserError } from "./base/errors.ts";
 import { parseSnapshotFileName, parseSnapshotName, type SnapshotFileName } from "./base/snapshot-name.ts";
 import { openSnapshot, readContents, type Snapshot } from "./snapshot/reader.ts";
-import type { Manifest } from "./snapshot/toc.ts";
+import type { InstanceEntry, Manifest, StreamEntry } from "./snapshot/toc.ts";
 import { ArchivedFileError, type OpenFile, type Store, type StoredFile } from "./stores/store.ts";
 
 export interface CatalogEntry extends StoredFile, SnapshotFileName {}
@@ -105,10 +105,20 @@ export async function withEntry<T>(
   }
 }
 
-/** A snapshot with its table of contents, or why that cannot be read. */
+/** A table of contents without the places of the segments, which are nearly all of it: those of a year of snapshots are held
+ *  at once. */
+export type SnapshotContents = Omit<Manifest, "instances" | "discarded" | "headerSegment"> & {
+  readonly instances: readonly InstanceContents[];
+};
+
+export type InstanceContents = Omit<InstanceEntry, "streams"> & {
+  readonly streams: readonly Omit<StreamEntry, "segments">[];
+};
+
+/** A snapshot with what it holds, or why that cannot be read. */
 export type Described = CatalogEntry &
   (
-    | { readonly manifest: Manifest; readonly problem?: never }
+    | { readonly manifest: SnapshotContents; readonly problem?: never }
     | { readonly manifest?: never; readonly problem: UserError }
   );
 
@@ -147,7 +157,7 @@ export async function describeSnapshot(
   try {
     const file = await store.open(entry.fileName, signal);
     try {
-      return { ...entry, manifest: await readContents(file, signal) };
+      return { ...entry, manifest: contentsOf(await readContents(file, signal)) };
     } finally {
       await file.close();
     }
@@ -156,4 +166,12 @@ export async function describeSnapshot(
     if (isOutcome(error, "invalid-snapshot") || error instanceof ArchivedFileError) return { ...entry, problem: error };
     throw error;
   }
+}
+
+function contentsOf({ discarded: _places, headerSegment: _place, ...manifest }: Manifest): SnapshotContents {
+  const instances = manifest.instances.map(({ streams, ...instance }) => ({
+    ...instance,
+    streams: streams.map(({ segments: _segments, ...stream }) => stream),
+  }));
+  return { ...manifest, instances };
 }

@@ -1,12 +1,11 @@
 /** What drivers keep outside the archive: parts of a snapshot that an engine has written by itself, beside the file. */
 import { messageOf } from "./base/errors.ts";
-import type { Described } from "./catalog.ts";
+import type { Described, InstanceContents, SnapshotContents } from "./catalog.ts";
 import { driverNames, isDriverName, loadDriver } from "./drivers/registry.ts";
-import type { InstanceEntry, Manifest } from "./snapshot/toc.ts";
 import { contextFor, type Found, findStorages, type Scope, taskName } from "./storages.ts";
 
 /** The instances of a snapshot of which its file holds only a part. */
-export async function outsideParts(manifest: Manifest): Promise<readonly InstanceEntry[]> {
+export async function outsideParts(manifest: SnapshotContents): Promise<readonly InstanceContents[]> {
   const drivers = await driversOutside();
   return manifest.instances.filter((each) => drivers.some(({ storage }) => storage === each.storage));
 }
@@ -45,7 +44,7 @@ export function discarding(scope: Scope): Discard {
 
 async function discardParts(
   { name }: Described,
-  parts: readonly InstanceEntry[],
+  parts: readonly InstanceContents[],
   running: readonly Found[],
   scope: Scope,
 ): Promise<readonly string[]> {

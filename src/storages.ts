@@ -5,7 +5,7 @@ import type { Cluster, Lock } from "./cluster/cluster.ts";
 import type { Context, Driver, Inspection, Instance, Location } from "./drivers/driver.ts";
 import { findInstances } from "./drivers/find.ts";
 import { type DriverName, loadDriver } from "./drivers/registry.ts";
-import type { InstanceEntry } from "./snapshot/toc.ts";
+import type { StreamEntry } from "./snapshot/toc.ts";
 
 /** What all use-cases are told about the cluster's side. */
 export interface Scope {
@@ -111,7 +111,7 @@ export function taskOf({ storage, instance }: { readonly storage: string; readon
 }
 
 /** Bytes of an instance in a snapshot as they travel: after the pod's encoding, before this side's compression. */
-export function storedBytes(entry: InstanceEntry): number {
+export function storedBytes(entry: { readonly streams: readonly Pick<StreamEntry, "stored">[] }): number {
   return entry.streams.reduce((sum, stream) => sum + stream.stored.bytes, 0);
 }
 

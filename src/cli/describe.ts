@@ -1,9 +1,9 @@
 /** `describe`: what a snapshot holds, by its own table of contents. */
 import { outcomes } from "../base/errors.ts";
 import type { JsonValue } from "../base/json.ts";
-import { withSnapshot } from "../catalog.ts";
+import { type InstanceContents, withSnapshot } from "../catalog.ts";
 import { outsideParts } from "../outside.ts";
-import type { InstanceEntry, Manifest } from "../snapshot/toc.ts";
+import type { Manifest } from "../snapshot/toc.ts";
 import { summaryOf } from "../storages.ts";
 import { type CommandSpec, defineCommand, type ParsedOf } from "./command.ts";
 import type { Session } from "./main.ts";
@@ -79,7 +79,7 @@ function tableOf(manifest: Manifest, place: string, sizeBytes: number): string {
 }
 
 /** What is kept beside the file, by the driver's own record of it. */
-function outsideText(outside: readonly InstanceEntry[]): string {
+function outsideText(outside: readonly InstanceContents[]): string {
   return outside
     .map((each) => `\n${taskOf(each)} is kept outside the file:\n${factsText(outsideFacts(each.facts))}`)
     .join("");
@@ -93,7 +93,7 @@ function outsideFacts(facts: JsonValue): readonly (readonly [string, string])[] 
   ]);
 }
 
-function taskOf({ storage, instance }: Pick<InstanceEntry, "storage" | "instance">): string {
+function taskOf({ storage, instance }: Pick<InstanceContents, "storage" | "instance">): string {
   return `${storage}/${instance}`;
 }
 

@@ -4,9 +4,14 @@ import type { WriteStream } from "node:tty";
 import { autocomplete, isCancel, multiselect } from "@clack/prompts";
 import cliTruncate from "cli-truncate";
 import { UserError } from "../base/errors.ts";
-import { type CatalogEntry, type Described, describeSnapshots } from "../catalog.ts";
+import {
+  type CatalogEntry,
+  type Described,
+  describeSnapshots,
+  type InstanceContents,
+  type SnapshotContents,
+} from "../catalog.ts";
 import type { DriverName } from "../drivers/registry.ts";
-import type { InstanceEntry, Manifest } from "../snapshot/toc.ts";
 import { storedBytes, taskOf } from "../storages.ts";
 import type { Store } from "../stores/store.ts";
 import type { Io } from "./io.ts";
@@ -36,7 +41,7 @@ export class Picker {
   async snapshot(
     entries: readonly CatalogEntry[],
     store: Store,
-  ): Promise<CatalogEntry & { readonly manifest: Manifest }> {
+  ): Promise<CatalogEntry & { readonly manifest: SnapshotContents }> {
     const ended = new AbortController();
     const signal = AbortSignal.any([this.#io.signal, ended.signal]);
     const contents = new Contents(store, signal, () => this.#output.redraw());
@@ -79,7 +84,7 @@ export class Picker {
   /** All are chosen to begin with.
    *  @param possible what may be chosen; the snapshot may hold others.
    *  @throws UserError `interrupted`. */
-  async storages(manifest: Manifest, possible: readonly DriverName[]): Promise<readonly DriverName[]> {
+  async storages(manifest: SnapshotContents, possible: readonly DriverName[]): Promise<readonly DriverName[]> {
     const held = possible.filter((name) => manifest.instances.some(({ storage }) => storage === name));
     const missing = manifest.failures.map(taskOf);
     const partial = missing.length === 0 ? "" : ` It is PARTIAL, without ${missing.join(", ")}`;
@@ -148,7 +153,7 @@ function contentsText(contents: Described | "unknown" | undefined): string {
   return printableLine([...new Set(contents.manifest.instances.map(({ storage }) => storage))].join(", "));
 }
 
-function hintOf(entries: readonly InstanceEntry[]): string {
+function hintOf(entries: readonly InstanceContents[]): string {
   const parts = entries.map((each) => `${each.instance} ${each.serverVersion}, ${sizeText(storedBytes(each))}`);
   return printableLine(parts.join("; "));
 }
