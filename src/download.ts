@@ -1,5 +1,5 @@
 /** Download: store -> store, and then every byte is proved where it has come to. */
-import { withEffect } from "./base/errors.ts";
+import { isOutcome, messageOf, UserError, withEffect } from "./base/errors.ts";
 import type { Reporter } from "./base/reporter.ts";
 import { type CatalogEntry, withEntry } from "./catalog.ts";
 import type { Manifest } from "./snapshot/toc.ts";
@@ -8,7 +8,8 @@ import type { Store } from "./stores/store.ts";
 const tidyMs = 10_000;
 
 /** All or nothing: when it cannot be proved, or it is told to stop, nothing stays.
- *  @throws UserError `busy` when the target has a file of that name; it is unchanged. */
+ *  @throws UserError `busy` when the target has a file of that name; it is unchanged. `leftovers` when what cannot be proved
+ *    cannot be removed either. */
 export async function download(
   entry: CatalogEntry,
   { source, target }: { readonly source: Store; readonly target: Store },
@@ -31,7 +32,17 @@ export async function download(
       return { sizeBytes: file.sizeBytes, manifest: snapshot.manifest };
     });
   } catch (error) {
-    await target.remove(fileName, AbortSignal.timeout(tidyMs));
+    await removeUnproved(error);
     throw withEffect(error, `nothing was left in ${target.location}`);
+  }
+
+  async function removeUnproved(cause: unknown): Promise<void> {
+    try {
+      await target.remove(fileName, AbortSignal.timeout(tidyMs));
+    } catch (error) {
+      if (isOutcome(error, "not-found")) return;
+      const what = `${messageOf(cause)}; and the copy, which is not proved, could not be removed: ${messageOf(error)}`;
+      throw new UserError("leftovers", what, { cause, hints: [`remove ${fileName} from ${target.location}`] });
+    }
   }
 }

@@ -42,7 +42,7 @@ async function verifyEntry(
 export type Verdict = CatalogEntry & { readonly problem?: UserError };
 
 /** The same for every snapshot of a store, one after the other, newest first. What was removed meanwhile is left out.
- *  @throws UserError `not-found` when there is none; what the store throws, unless that is about one file. */
+ *  @throws UserError `not-found` when there is none; what the store throws when it cannot be listed. */
 export async function verifyAll(store: Store, told: Told): Promise<readonly Verdict[]> {
   const entries = await listSnapshots(store, told.signal);
   if (entries.length === 0) throw new UserError("not-found", `there are no snapshots in ${store.location}`);
@@ -52,14 +52,21 @@ export async function verifyAll(store: Store, told: Told): Promise<readonly Verd
       await verifyEntry(store, entry, entry.fileName, told);
       verdicts.push(entry);
     } catch (error) {
-      if (isOutcome(error, "not-found")) {
+      told.signal.throwIfAborted();
+      if (!(error instanceof UserError)) throw error;
+      const isAboutFile = error instanceof ArchivedFileError || isOutcome(error, "invalid-snapshot");
+      if (!isAboutFile && !(await isThere(store, entry, told.signal))) {
         told.reporter.note(`${entry.fileName} was removed meanwhile`);
         continue;
       }
-      if (!isOutcome(error, "invalid-snapshot") && !(error instanceof ArchivedFileError)) throw error;
       told.reporter.failed(entry.fileName, error);
       verdicts.push({ ...entry, problem: error });
     }
   }
   return verdicts;
+}
+
+/** Asked of the listing, which also fails when the store itself does: the other snapshots need not be tried then. */
+async function isThere(store: Store, { fileName }: CatalogEntry, signal: AbortSignal): Promise<boolean> {
+  return (await listSnapshots(store, signal)).some((each) => each.fileName === fileName);
 }

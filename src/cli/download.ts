@@ -55,6 +55,7 @@ async function downloadSnapshot(session: Session, parsed: DownloadFlags): Promis
   const directory = directoryOf(parsed.to, entry.fileName);
   const { openStore } = await import("../stores/registry.ts");
   const target = await openStore(pathToFileURL(`${directory}/`).href, { note: (message) => reporter.note(message) });
+  session.leaves(`${entry.fileName} in ${directory}, if it is there, is not proved`);
   const { sizeBytes } = await download(entry, { source, target }, { reporter, signal: io.signal });
   print(shownDownload(entry, { directory, sizeBytes }));
   return outcomes.ok.code;

@@ -24,6 +24,8 @@ export interface Session {
   readonly reporter: CliReporter;
   /** What the configuration file says; nothing before a command runs. */
   config(): Config;
+  /** What a second signal, which ends the program without cleaning up, leaves of this command. */
+  leaves(what: string): void;
   /** Runs a command's work and keeps its exit code or error. */
   run(flags: ReporterFlags, work: () => Promise<number>): Promise<void>;
 }
@@ -41,9 +43,10 @@ export async function run(argv: readonly string[], outside: Io, name = "kubectl 
   let reporter: CliReporter | undefined;
   let logFormat = logFormatOf(argv, io.env);
   io.signal.addEventListener("abort", () => reporter?.say("stopping"));
+  let left = "the next run removes what is left";
   const { leaving } = io;
   leaving?.addEventListener("abort", () => {
-    const said = "left without cleaning up: the next run removes what is left";
+    const said = `left without cleaning up: ${left}`;
     const { outcome } = leaving.reason as UserError; // as of `signal`
     io.stderr.write(logFormat === "json" ? exitErrorLine(new UserError(outcome, said)) : `${said}\n`);
   });
@@ -56,6 +59,9 @@ export async function run(argv: readonly string[], outside: Io, name = "kubectl 
     get reporter() {
       if (reporter === undefined) throw new Error("no command runs");
       return reporter;
+    },
+    leaves(what) {
+      left = what;
     },
     async run(flags, work) {
       logFormat = flags["log-format"] ?? logFormat;

@@ -102,6 +102,7 @@ export async function restoreSnapshot(session: Session, parsed: RestoreFlags): P
     });
   };
   const request = { date, sourceNamespace, ...what, dryRun, confirm };
+  if (!dryRun) session.leaves("what it had begun to restore is incomplete until it is restored again");
   return await withRestoreEvents(session, events, `${date} of namespace ${sourceNamespace}`, async () => {
     const outcome =
       parsed.once === true
