@@ -37,7 +37,10 @@ export default defineConfig({
         test: {
           name: "unit",
           retry,
-          testTimeout: 30_000,
+          // For machines that do much else.
+          testTimeout: 60_000,
+          // Many of the tests that may run together wait: for a budget to be used up, for a silent server.
+          maxConcurrency: 16,
           include: ["test/{base,cluster,cli,drivers,snapshot,stores,plugin}/**/*.test.ts", "test/*.test.ts"],
         },
       },

@@ -6,6 +6,8 @@ export default defineConfig({
   test: {
     include: ["test/snapshot/*.test.ts", "test/stores/*.test.ts"],
     exclude: ["test/snapshot/memory.test.ts", "test/snapshot/by-hand.test.ts", "test/stores/sweep.test.ts"],
-    testTimeout: 30_000,
+    // A mutant that makes a test wait for ever is found after this time.
+    testTimeout: 10_000,
+    setupFiles: ["test/mutation.setup.ts"],
   },
 });

@@ -6,13 +6,11 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import { gzipSync } from "node:zlib";
 import { list } from "tar";
-import { afterAll, beforeAll, expect, test, vi } from "vitest";
+import { afterAll, beforeAll, expect, test } from "vitest";
 import { digestOf } from "../../src/base/bytes.ts";
 import { segmentBytes } from "../../src/snapshot/limits.ts";
 import { dumpOf, type MadeFile, make, noise } from "./make.ts";
 import { smallSnapshot } from "./small.ts";
-
-vi.setConfig({ testTimeout: 30_000 }); // for machines that do much else
 
 const run = promisify(execFile);
 const longName = `${"%D0%9A".repeat(30)}/${"deep/".repeat(30)}app.dump`;

@@ -1,6 +1,6 @@
 /** Entries that are wrong although every hash is right: what is refused here is refused for what the member holds. */
 import { gunzipSync, gzipSync } from "node:zlib";
-import { describe, expect, test, vi } from "vitest";
+import { describe, expect, test } from "vitest";
 import { openSnapshot } from "../../src/snapshot/reader.ts";
 import {
   close,
@@ -15,8 +15,6 @@ import {
   threeSegments,
 } from "./forge.ts";
 import { fileOf, never, noise, whole } from "./make.ts";
-
-vi.setConfig({ testTimeout: 30_000 }); // for machines that do much else
 
 const folder = "postgresql/kaa-postgresql";
 const content = noise(900);

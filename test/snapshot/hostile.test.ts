@@ -1,7 +1,7 @@
 /** Manifests that anybody may have written, in files whose every hash is right: what is refused here is refused for what the
  *  manifest says. */
 import { isDeepStrictEqual } from "node:util";
-import { beforeEach, describe, expect, test, vi } from "vitest";
+import { beforeEach, describe, expect, test } from "vitest";
 import { isOutcome } from "../../src/base/errors.ts";
 import { fileOrder } from "../../src/snapshot/layout.ts";
 import { openSnapshot, type Snapshot } from "../../src/snapshot/reader.ts";
@@ -9,8 +9,6 @@ import type { InstanceEntry, Manifest, Segment, StreamEntry } from "../../src/sn
 import { close, headerEntry, lay, manifestOf, streamOf, withManifest } from "./forge.ts";
 import { fileOf, header, type MadeFile, never } from "./make.ts";
 import { smallSnapshot } from "./small.ts";
-
-vi.setConfig({ testTimeout: 60_000 }); // for machines that do much else
 
 let made: MadeFile;
 let manifest: Manifest;

@@ -1,6 +1,6 @@
 import { setTimeout as pause } from "node:timers/promises";
 import { gzipSync } from "node:zlib";
-import { describe, expect, test, vi } from "vitest";
+import { describe, expect, test } from "vitest";
 import { digestOf } from "../../src/base/bytes.ts";
 import { isOutcome, UserError } from "../../src/base/errors.ts";
 import { footerBytes } from "../../src/snapshot/footer.ts";
@@ -10,8 +10,6 @@ import { tarEnd } from "../../src/snapshot/tar.ts";
 import { bodyOf, closeWith, entryMember, refusal, threeSegments } from "./forge.ts";
 import { dumpOf, facts, fileOf, header, MemoryFile, make, never, noise, send, whole } from "./make.ts";
 import { smallSnapshot } from "./small.ts";
-
-vi.setConfig({ testTimeout: 30_000 }); // for machines that do much else
 
 const content = noise(900);
 

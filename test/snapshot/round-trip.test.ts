@@ -1,5 +1,5 @@
 import { gunzipSync, gzipSync } from "node:zlib";
-import { describe, expect, test, vi } from "vitest";
+import { describe, expect, test } from "vitest";
 import { type Digest, digestOf } from "../../src/base/bytes.ts";
 import { segmentBytes } from "../../src/snapshot/limits.ts";
 import { openSnapshot } from "../../src/snapshot/reader.ts";
@@ -17,8 +17,6 @@ import {
   send,
   whole,
 } from "./make.ts";
-
-vi.setConfig({ testTimeout: 30_000 }); // for machines that do much else
 
 /** Digests by path: comparing megabytes with toEqual takes seconds. */
 async function contentOf(made: MadeFile): Promise<Record<string, Digest>> {

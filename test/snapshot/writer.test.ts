@@ -1,6 +1,6 @@
 import { setTimeout as pause } from "node:timers/promises";
 import { gzipSync } from "node:zlib";
-import { describe, expect, test, vi } from "vitest";
+import { describe, expect, test } from "vitest";
 import { digestOf, Meter } from "../../src/base/bytes.ts";
 import { UserError } from "../../src/base/errors.ts";
 import { segmentBytes } from "../../src/snapshot/limits.ts";
@@ -8,8 +8,6 @@ import { openSnapshot } from "../../src/snapshot/reader.ts";
 import type { Manifest } from "../../src/snapshot/toc.ts";
 import { type Dump, type SnapshotOutput, writeSnapshot } from "../../src/snapshot/writer.ts";
 import { chunked, dumpOf, facts, fileOf, fixedClock, make, never, noise, optionsOf, send, whole } from "./make.ts";
-
-vi.setConfig({ testTimeout: 30_000 }); // for machines that do much else
 
 const content = Buffer.from("some rows\n");
 const right = digestOf(content);
