@@ -48,6 +48,9 @@ const segment = (change: Change<Segment>, which = 1): Change<Manifest> => {
     segments: all.segments.map((each, index) => (index === which ? change(each) : each)),
   }));
 };
+const headerSegment = (change: (sha256: string) => string): Change<Manifest> => {
+  return (all) => ({ ...all, headerSegment: { ...all.headerSegment, sha256: change(all.headerSegment.sha256) } });
+};
 const discarded = (change: Change<Manifest["discarded"][number]>): Change<Manifest> => {
   return (all) => ({ ...all, discarded: all.discarded.map((each, index) => (index === 0 ? change(each) : each)) });
 };
@@ -101,7 +104,20 @@ describe("a manifest is refused", () => {
       set({ failures: [{ storage: "a", instance: "b", reason: "c" }] }),
       /contradicts/,
     ],
-    ["that is partial and has none", set({ complete: false }), /contradicts/],
+    ["that is partial and has none", set({ complete: false }), /complete: contradicts/],
+    ["that is complete in letters", set({ complete: "true" }), /complete: neither true nor false/],
+    ["whose header has a longer SHA-256", headerSegment((sha256) => `${sha256}0`), /sha256: not a SHA-256/],
+    ["whose header has a SHA-256 with a sign", headerSegment((sha256) => `-${sha256}`), /headerSegment.sha256: not a/],
+    [
+      "that needs a feature with an odd beginning",
+      set({ requires: ["\u001bdeduplication"] }),
+      /one that knows a feature unknown to this one/,
+    ],
+    [
+      "that needs a feature with an odd end",
+      set({ requires: ["deduplication\u001b"] }),
+      /one that knows a feature unknown to this one/,
+    ],
     ["with a failure that is a text", set({ complete: false, failures: ["a"] }), /failures\[0\]: not an object/],
     ["finished at no time", set({ finishedAt: "soon" }), /finishedAt: not a time/],
     ["finished on 31 February", set({ finishedAt: "2021-02-31T15:28:37.000Z" }), /finishedAt: not a time/],

@@ -5,7 +5,7 @@ import { digestOf } from "../../src/base/bytes.ts";
 import { isOutcome, UserError } from "../../src/base/errors.ts";
 import { footerBytes } from "../../src/snapshot/footer.ts";
 import { segmentBytes } from "../../src/snapshot/limits.ts";
-import { openSnapshot } from "../../src/snapshot/reader.ts";
+import { openSnapshot, readContents } from "../../src/snapshot/reader.ts";
 import { tarEnd } from "../../src/snapshot/tar.ts";
 import { bodyOf, closeWith, entryMember, refusal, threeSegments } from "./forge.ts";
 import { dumpOf, facts, fileOf, header, MemoryFile, make, never, noise, send, whole } from "./make.ts";
@@ -144,6 +144,29 @@ describe("reading a part", () => {
     expect(progress.at(-1)).toBe(total);
     const borders = segments.filter(({ offset }) => !segments.some((each) => each.offset + each.length === offset));
     expect(file.reads).toHaveLength(borders.length);
+  });
+
+  test("verifying several instances reads the file in its order, whatever theirs", async () => {
+    const file = fileOf(await made);
+    const snapshot = await openSnapshot(file, never);
+    file.reads.length = 0;
+    await snapshot.verifyInstances(snapshot.manifest.instances.toReversed(), never);
+    const offsets = file.reads.map(({ offset }) => offset);
+    expect(offsets.length).toBeGreaterThan(0);
+    expect(offsets).toEqual(offsets.toSorted((a, b) => a - b));
+  });
+
+  test("the table of contents alone is read from the end alone, and a file without one is named", async () => {
+    const small = await made;
+    const file = fileOf(small);
+    const contents = await readContents(file, never);
+    expect(file.reads.every(({ offset }) => offset > 0)).toBe(true);
+    expect(contents).toEqual((await openSnapshot(file, never)).manifest);
+    const cut = fileOf({ ...small, bytes: small.bytes.subarray(0, -1) });
+    await expect(readContents(cut, never)).rejects.toMatchObject({ outcome: "invalid-snapshot" });
+    await expect(readContents(cut, never)).rejects.toThrow(
+      `"${small.fileName}": the file's end: not that of a snapshot: it is cut, damaged or something else`,
+    );
   });
 
   test("verifying all reads every byte once, in order, and reports it", async () => {

@@ -466,6 +466,10 @@ test("of one storage no more run at once than its limit says, and its turn keeps
   expect(made.manifest.instances.map(({ instance }) => instance)).toEqual(["a", "b", "c", "d", "e"]);
   expect(seen).toContain("mariadb+minio+vault");
   expect(seen.join(" ")).not.toContain("mariadb+mariadb");
+
+  seen.length = 0;
+  await make([dump("minio", "d"), dump("mariadb", "a")], { concurrency: 2, limits: { mariadb: 1 } });
+  expect(seen).toEqual(["minio", "mariadb+minio"]);
 });
 
 test("a stream's digests are those of what passed, whatever the chunks", async () => {
