@@ -2,7 +2,7 @@
  *  own estimate is that of the data on the server's disk, often several times as much as a compressed dump. */
 import { messageOf } from "./base/errors.ts";
 import type { PlannedTask } from "./base/reporter.ts";
-import { type CatalogEntry, describeSnapshot, listSnapshots } from "./catalog.ts";
+import { type CatalogEntry, describeSnapshots, listSnapshots, type SnapshotContents } from "./catalog.ts";
 import type { Instance } from "./drivers/driver.ts";
 import type { Manifest } from "./snapshot/toc.ts";
 import { type Failure, type Inspected, type Scope, storedBytes, taskName, taskOf } from "./storages.ts";
@@ -11,8 +11,10 @@ import type { Store } from "./stores/store.ts";
 /** An estimate is not worth waiting for longer than this. */
 const patienceMs = 5000;
 
-/** More snapshots of this namespace than so many are not read for it. */
-const mostRead = 20;
+/** More snapshots than this are not read for it: hourly ones of one storage, for some days. */
+const mostRead = 200;
+/** Read at once, once the newest has not told everything. */
+const readsAtOnce = 8;
 
 /** The snapshots there are, newest first; undefined when the store does not tell: whatever is wrong with the earlier ones must
  *  not keep the next one from being made. */
@@ -51,36 +53,36 @@ export async function lastDumps(
   let complete: readonly LastDump[] | undefined;
   let isSure = earlier !== undefined;
   const isFound = () => complete !== undefined && instances.every((each) => dumps.has(taskName(each)));
+  const unknown = (why: unknown) => {
+    isSure = false;
+    tellUnknown(scope, why);
+  };
+  const learn = ({ fileName, manifest }: { readonly fileName: string; readonly manifest: SnapshotContents }) => {
+    const found = manifest.instances.map((each) => ({
+      ...named(each),
+      snapshotName: manifest.name,
+      bytes: storedBytes(each),
+    }));
+    const fresh = found.filter((each) => !dumps.has(taskOf(each)));
+    if (fresh.length > 0) scope.reporter.detail(`expecting dumps as large as in ${fileName}`);
+    for (const each of fresh) dumps.set(taskOf(each), each);
+    if (manifest.complete) complete ??= found;
+  };
   const look = async (signal: AbortSignal) => {
-    let read = 0;
-    for (const entry of earlier ?? []) {
-      if (isFound()) break;
-      if (read === mostRead) {
-        isSure = false;
-        tellUnknown(scope, new Error(`the newest ${mostRead} do not hold every storage`));
+    const rest = [...(earlier ?? [])];
+    for (let read = 0; rest.length > 0 && !isFound(); ) {
+      if (read >= mostRead) {
+        unknown(new Error(`the newest ${read} do not hold every storage`));
         break;
       }
-      const described = await describeSnapshot(store, entry, signal);
-      if (described === undefined || described.problem !== undefined) {
-        isSure = false;
-        tellUnknown(scope, described?.problem);
-        read += 1;
-        continue;
+      const entries = rest.splice(0, read === 0 ? 1 : readsAtOnce);
+      const described = await describeSnapshots(store, entries, signal);
+      if (described.length < entries.length) unknown(new Error("one was removed meanwhile"));
+      for (const each of described) {
+        if (each.problem !== undefined) unknown(each.problem);
+        else if (each.manifest.namespace === scope.namespace) learn(each);
       }
-      const { manifest } = described;
-      if (manifest.namespace !== scope.namespace) continue;
-      read += 1;
-      scope.reporter.detail(`expecting dumps as large as in ${described.fileName}`);
-      const found = manifest.instances.map((each) => ({
-        ...named(each),
-        snapshotName: manifest.name,
-        bytes: storedBytes(each),
-      }));
-      for (const each of found) {
-        const task = taskOf(each);
-        if (!dumps.has(task)) dumps.set(task, each);
-      }
-      if (manifest.complete) complete ??= found;
+      read += entries.length;
     }
     return true;
   };

@@ -393,17 +393,23 @@ test("an abort by one who may not list parts is repeated once, to be sure (S3-12
 test("an abort by one who may not list parts, in a store that never says the upload is gone (S3-12)", async () => {
   const denied = refuse(403, "AccessDenied");
   const under = await placeWith(brokenPart, { operation: "ListParts", times: forever, action: denied });
-  const done: FaultAction = (run) => {
-    try {
-      return run();
-    } catch {
-      return { status: 204 };
-    }
-  };
+  const done = change(() => ({ status: 204 }));
   under.server.fault({ operation: "AbortMultipartUpload", times: forever, action: done });
   await expectRefused(under, { outcome: "credentials" });
   expect(count(under, "AbortMultipartUpload")).toBe(2);
   await expectNothing(under);
+});
+
+test("an abort that finds no upload is enough to one who may not list parts (S3-12)", async () => {
+  const under = await place();
+  const endFirst: FaultAction = (run, asked) => {
+    under.server.bucket(bucket).uploads.clear();
+    return refuse(403, "AccessDenied")(run, asked);
+  };
+  under.server.fault({ operation: "UploadPart", times: forever, action: endFirst });
+  under.server.fault({ operation: "ListParts", times: forever, action: refuse(403, "AccessDenied") });
+  await expectRefused(under, { outcome: "credentials" });
+  expect(count(under, "AbortMultipartUpload")).toBe(1);
 });
 
 test("an abort that never worked proves nothing to one who may not list parts (S3-12)", async () => {
