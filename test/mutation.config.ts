@@ -5,7 +5,7 @@ import { defineConfig } from "vitest/config";
 export default defineConfig({
   test: {
     include: ["test/snapshot/*.test.ts", "test/stores/*.test.ts"],
-    exclude: ["test/snapshot/memory.test.ts", "test/snapshot/by-hand.test.ts", "test/stores/sweep.test.ts"],
+    exclude: ["test/snapshot/memory.test.ts", "test/snapshot/by-hand.test.ts", "test/stores/sweep-bucket.test.ts"],
     // A mutant that makes a test wait for ever is found after this time.
     testTimeout: 10_000,
     setupFiles: ["test/mutation.setup.ts"],
