@@ -123,7 +123,7 @@ export type Described = CatalogEntry &
   );
 
 /** Tables of contents read at once. Each costs its size, 256 KiB at least. */
-const readsAtOnce = 8;
+export const readsAtOnce = 8;
 
 /** Reads the end of each file: two requests each in S3. In the order given; what was removed meanwhile is left out.
  *  @throws what the store throws, unless that is about one file. */
@@ -149,7 +149,7 @@ export async function describeSnapshots(
 }
 
 /** @returns undefined when it has gone since it was listed. */
-export async function describeSnapshot(
+async function describeSnapshot(
   store: Store,
   entry: CatalogEntry,
   signal: AbortSignal,

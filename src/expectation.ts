@@ -2,7 +2,7 @@
  *  own estimate is that of the data on the server's disk, often several times as much as a compressed dump. */
 import { messageOf } from "./base/errors.ts";
 import type { PlannedTask } from "./base/reporter.ts";
-import { type CatalogEntry, describeSnapshots, listSnapshots, type SnapshotContents } from "./catalog.ts";
+import { type CatalogEntry, describeSnapshots, listSnapshots, readsAtOnce, type SnapshotContents } from "./catalog.ts";
 import type { Instance } from "./drivers/driver.ts";
 import type { Manifest } from "./snapshot/toc.ts";
 import { type Failure, type Inspected, type Scope, storedBytes, taskName, taskOf } from "./storages.ts";
@@ -13,8 +13,6 @@ const patienceMs = 5000;
 
 /** More snapshots than this are not read for it: hourly ones of one storage, for some days. */
 const mostRead = 200;
-/** Read at once, once the newest has not told everything. */
-const readsAtOnce = 8;
 
 /** The snapshots there are, newest first; undefined when the store does not tell: whatever is wrong with the earlier ones must
  *  not keep the next one from being made. */
@@ -75,7 +73,7 @@ export async function lastDumps(
         unknown(new Error(`the newest ${read} do not hold every storage`));
         break;
       }
-      const entries = rest.splice(0, read === 0 ? 1 : readsAtOnce);
+      const entries = rest.splice(0, read === 0 ? 1 : readsAtOnce); // the newest often tells everything
       const described = await describeSnapshots(store, entries, signal);
       if (described.length < entries.length) unknown(new Error("one was removed meanwhile"));
       for (const each of described) {

@@ -1,6 +1,6 @@
 /** Which file is meant: by a date, and by a file's name. */
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { describeSnapshot, findSnapshots, withSnapshot } from "../src/catalog.ts";
+import { describeSnapshots, findSnapshots, withSnapshot } from "../src/catalog.ts";
 import { remove } from "../src/remove.ts";
 import { silentReporter } from "./fakes/reporter.ts";
 import { snapshotAt, writeTo } from "./snapshots.ts";
@@ -73,8 +73,8 @@ test("a partial snapshot is removed by its file's name, and the complete one of 
 
 test("of a table of contents all is kept but the places of segments, which are most of it", async () => {
   await plant("complete");
-  const [entry] = await findSnapshots(place.store, [name], signal);
-  const described = entry && (await describeSnapshot(place.store, entry, signal));
+  const entries = await findSnapshots(place.store, [name], signal);
+  const [described] = await describeSnapshots(place.store, entries, signal);
   expect(described?.manifest?.instances[0]?.streams[0]).toMatchObject({
     name: expect.any(String),
     stored: { bytes: expect.any(Number) },

@@ -4,7 +4,7 @@ import type { JsonValue } from "../base/json.ts";
 import { type InstanceContents, withSnapshot } from "../catalog.ts";
 import { outsideParts } from "../outside.ts";
 import type { Manifest } from "../snapshot/toc.ts";
-import { summaryOf } from "../storages.ts";
+import { summaryOf, taskOf } from "../storages.ts";
 import { type CommandSpec, defineCommand, type ParsedOf } from "./command.ts";
 import type { Session } from "./main.ts";
 import { factsText, printerFor } from "./output.ts";
@@ -91,10 +91,6 @@ function outsideFacts(facts: JsonValue): readonly (readonly [string, string])[] 
     `  ${name}`,
     Array.isArray(value) ? `${value.length}` : typeof value === "object" ? JSON.stringify(value) : String(value),
   ]);
-}
-
-function taskOf({ storage, instance }: Pick<InstanceContents, "storage" | "instance">): string {
-  return `${storage}/${instance}`;
 }
 
 /** The paths are those in the file, for whoever takes it apart by hand. */
