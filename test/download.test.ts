@@ -6,11 +6,12 @@ import { download } from "../src/download.ts";
 import type { Store } from "../src/stores/store.ts";
 import { silentReporter } from "./fakes/reporter.ts";
 import { snapshotAt, writeTo } from "./snapshots.ts";
-import { never } from "./stores/conformance.ts";
+import { listed, never } from "./stores/conformance.ts";
 import { directoryUnderTest } from "./stores/places.ts";
 
 type Place = Awaited<ReturnType<typeof directoryUnderTest>>;
-let [source, target]: Place[] = [];
+let source: Place;
+let target: Place;
 let fileName: string;
 beforeEach(async () => {
   [source, target] = [await directoryUnderTest(), await directoryUnderTest()];
@@ -19,22 +20,19 @@ beforeEach(async () => {
   writeTo(source.path, made);
 });
 afterEach(async () => {
-  await source?.dispose();
-  await target?.dispose();
+  await source.dispose();
+  await target.dispose();
 });
 
 /** @param remove of the target, whose file cannot be read. */
-async function attempt(remove: Store["remove"] | undefined): Promise<UserError> {
-  if (source === undefined || target === undefined) throw new Error("no places");
-  const { store } = target;
-  const broken = {
-    ...store,
-    save: (request) => store.save(request),
+async function attempt(remove?: Store["remove"]): Promise<UserError> {
+  const broken: Store = {
+    ...target.store,
     open: async () => {
       throw new UserError("invalid-snapshot", "damaged on its way");
     },
-    remove: remove ?? ((name, signal) => store.remove(name, signal)),
-  } as Store;
+    ...(remove !== undefined && { remove }),
+  };
   const [entry] = await findSnapshots(source.store, [fileName], never);
   if (entry === undefined) throw new Error("no snapshot");
   const told = { reporter: silentReporter, signal: never };
@@ -44,14 +42,10 @@ async function attempt(remove: Store["remove"] | undefined): Promise<UserError> 
   );
 }
 
-const left = async () => {
-  const names: string[] = [];
-  for await (const each of target?.store.list(never) ?? []) names.push(each.fileName);
-  return names;
-};
+const left = async () => (await listed(target.store)).map((each) => each.fileName);
 
 test("is removed, and why is told", async () => {
-  const error = await attempt(undefined);
+  const error = await attempt();
   expect(error).toMatchObject({ outcome: "invalid-snapshot", message: "damaged on its way" });
   expect(error.effect).toContain("nothing was left");
   expect(await left()).toEqual([]);

@@ -1,6 +1,6 @@
 /** The operations of the fake S3 server: what a request asks for, and the answer to it. */
 import { createHash } from "node:crypto";
-import { type FakeBucket, type FakeVersion, md5, metadataIn, S3Error } from "./s3-state.ts";
+import { checksumTypes, type FakeBucket, type FakeVersion, md5, metadataIn, S3Error } from "./s3-state.ts";
 
 export interface FakeRequest {
   readonly operation: Operation;
@@ -43,8 +43,7 @@ const handlers = {
   ListMultipartUploads: listUploads,
   CreateMultipartUpload(request, bucket) {
     const upload = bucket.createUpload(request.key, request.headers);
-    const types = { object: "FULL_OBJECT", parts: "COMPOSITE", none: undefined };
-    const type = types[upload.checksums];
+    const type = checksumTypes[upload.checksums];
     const headers = { "x-amz-checksum-algorithm": type && "CRC32", "x-amz-checksum-type": type };
     const fields = `<Bucket>${request.bucket}</Bucket><Key>${escapeXml(request.key)}</Key><UploadId>${upload.id}</UploadId>`;
     return { ...xml("InitiateMultipartUploadResult", fields), headers: defined(headers) };

@@ -53,6 +53,9 @@ export interface FakeUpload {
   readonly parts: Map<number, { body: Buffer; readonly etag: string; readonly crc32: string }>;
 }
 
+/** As S3 names what an upload keeps. */
+export const checksumTypes = { object: "FULL_OBJECT", parts: "COMPOSITE", none: undefined } as const;
+
 export class FakeBucket {
   owner: string;
   readonly objects = new Map<string, FakeVersion[]>();
@@ -168,7 +171,7 @@ export class FakeBucket {
     if (size !== undefined && Number(size) !== body.byteLength) throw new S3Error(400, "InvalidRequest", "wrong size");
     this.refuseIfExists(upload.key, headers["if-none-match"]);
     let crc32: string | undefined;
-    const checksumType = { object: "FULL_OBJECT", parts: "COMPOSITE", none: undefined }[upload.checksums];
+    const checksumType = checksumTypes[upload.checksums];
     const claimedType = headers["x-amz-checksum-type"];
     if (claimedType !== undefined && claimedType !== checksumType) throw new S3Error(400, "BadDigest");
     if (upload.checksums === "object") {

@@ -271,28 +271,6 @@ test("a store without conditional writes is used all the same, with a note (S3-1
   expect(under.notes.join()).toContain("no conditional writes");
 });
 
-test.each([false, true])(
-  "HEAD shows another size: ours is removed, older versions stay (S3-11, versions %s)",
-  async (versions) => {
-    const under = await place({ server: { versions } });
-    const store = under.server.bucket(bucket);
-    if (versions) {
-      store.plant(first, "of old");
-      store.delete(first, null);
-    }
-    const cut: FaultAction = (run) => {
-      const done = run();
-      store.plant(first, "cut", { "kaa-run-id": "run-1" });
-      return done;
-    };
-    under.server.fault({ operation: "CompleteMultipartUpload", action: cut });
-    await expectRefused(under, { outcome: "object-store", message: /3 bytes instead of/ });
-    await expectNothing(under);
-    const left = store.objects.get(first)?.map(({ body }) => body.toString());
-    expect(left).toEqual(versions ? ["of old", ""] : undefined);
-  },
-);
-
 /** A store that has kept something else than it was sent. */
 const keepOther =
   (under: FakeUnderTest, times = 1): FaultAction =>
@@ -302,6 +280,23 @@ const keepOther =
     for (let time = 0; time < times; time++) under.server.bucket(bucket).plant(first, "cut", { "kaa-run-id": runId });
     return done;
   };
+
+test.each([false, true])(
+  "HEAD shows another size: ours is removed, older versions stay (S3-11, versions %s)",
+  async (versions) => {
+    const under = await place({ server: { versions } });
+    const store = under.server.bucket(bucket);
+    if (versions) {
+      store.plant(first, "of old");
+      store.delete(first, null);
+    }
+    under.server.fault({ operation: "CompleteMultipartUpload", action: keepOther(under) });
+    await expectRefused(under, { outcome: "object-store", message: /3 bytes instead of/ });
+    await expectNothing(under);
+    const left = store.objects.get(first)?.map(({ body }) => body.toString());
+    expect(left).toEqual(versions ? ["of old", ""] : undefined);
+  },
+);
 
 test.each([
   ["denied", refuse(403, "AccessDenied")],
@@ -353,6 +348,7 @@ test("HEAD shows the object only after a moment: a success (S3-11)", async () =>
   await expectSaved(await placeWith({ operation: "HeadObject", nth: 3, times: 2, action: refuse(404, "NotFound") }));
 });
 
+const unlistable: Fault = { operation: "ListParts", times: forever, action: refuse(403, "AccessDenied") };
 const brokenPart: Fault = { operation: "UploadPart", times: forever, action: refuse(403, "AccessDenied") };
 
 test("an abort is repeated until ListParts knows the upload no more: a late part had landed (S3-12)", async () => {
@@ -383,16 +379,14 @@ test("an upload that somebody has ended is a failure of the store, not a missing
 });
 
 test("an abort by one who may not list parts is repeated once, to be sure (S3-12)", async () => {
-  const denied = refuse(403, "AccessDenied");
-  const under = await placeWith(brokenPart, { operation: "ListParts", times: forever, action: denied });
+  const under = await placeWith(brokenPart, unlistable);
   await expectRefused(under, { outcome: "credentials" });
   expect(count(under, "AbortMultipartUpload")).toBe(2);
   await expectNothing(under);
 });
 
 test("an abort by one who may not list parts, in a store that never says the upload is gone (S3-12)", async () => {
-  const denied = refuse(403, "AccessDenied");
-  const under = await placeWith(brokenPart, { operation: "ListParts", times: forever, action: denied });
+  const under = await placeWith(brokenPart, unlistable);
   const done = change(() => ({ status: 204 }));
   under.server.fault({ operation: "AbortMultipartUpload", times: forever, action: done });
   await expectRefused(under, { outcome: "credentials" });
@@ -407,17 +401,17 @@ test("an abort that finds no upload is enough to one who may not list parts (S3-
     return refuse(403, "AccessDenied")(run, asked);
   };
   under.server.fault({ operation: "UploadPart", times: forever, action: endFirst });
-  under.server.fault({ operation: "ListParts", times: forever, action: refuse(403, "AccessDenied") });
+  under.server.fault(unlistable);
   await expectRefused(under, { outcome: "credentials" });
   expect(count(under, "AbortMultipartUpload")).toBe(1);
 });
 
 test("an abort that never worked proves nothing to one who may not list parts (S3-12)", async () => {
-  const under = await placeWith(
-    brokenPart,
-    { operation: "ListParts", times: forever, action: refuse(403, "AccessDenied") },
-    { operation: "AbortMultipartUpload", times: forever, action: refuse(500, "InternalError") },
-  );
+  const under = await placeWith(brokenPart, unlistable, {
+    operation: "AbortMultipartUpload",
+    times: forever,
+    action: refuse(500, "InternalError"),
+  });
   await expectRefused(under, { outcome: "leftovers" });
 });
 

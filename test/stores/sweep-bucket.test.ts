@@ -3,18 +3,9 @@
 import { describe, expect, test } from "vitest";
 import { UserError } from "../../src/base/errors.ts";
 import { answer, type FaultAction, hang, loseAnswer, refuse, reset } from "../fakes/s3-server.ts";
-import { first, inChunks, noise, request, second } from "./conformance.ts";
+import { first, second } from "./conformance.ts";
 import { bucket, fakeS3UnderTest, impatient, quick } from "./places.ts";
-
-const forever = Number.POSITIVE_INFINITY;
-const bytes = noise(130_000);
-const earlier = Buffer.from("an earlier snapshot");
-
-const outcomeOf = async (saving: Promise<unknown>) =>
-  await saving.then(
-    () => "saved" as const,
-    (error: unknown) => error,
-  );
+import { bytes, earlier, forever, outcomeOfSave } from "./sweep.ts";
 
 describe.concurrent("sweep of an S3 bucket", () => {
   const requests = 8; // HEAD, Create, three parts, HEAD, Complete, HEAD
@@ -31,7 +22,7 @@ describe.concurrent("sweep of an S3 bucket", () => {
   const place = (timing = quick) => fakeS3UnderTest({ store: { timing, partSizeBytes: 50_000, partsInFlight: 1 } });
   const save = (under: Awaited<ReturnType<typeof place>>) => {
     under.server.bucket(bucket).plant(second, earlier);
-    return outcomeOf(under.store.save(request(inChunks(bytes, 20_000))));
+    return outcomeOfSave(under.store);
   };
 
   test("a save takes as many requests as are swept", async () => {

@@ -6,18 +6,9 @@ import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { UserError } from "../../src/base/errors.ts";
 import { directoryStore } from "../../src/stores/local.ts";
-import { first, inChunks, never, noise, request, second } from "./conformance.ts";
+import { first, never, second } from "./conformance.ts";
 import { type DiskFault, FaultyDisk } from "./faulty-disk.ts";
-
-const forever = Number.POSITIVE_INFINITY;
-const bytes = noise(130_000);
-const earlier = Buffer.from("an earlier snapshot");
-
-const outcomeOf = async (saving: Promise<unknown>) =>
-  await saving.then(
-    () => "saved" as const,
-    (error: unknown) => error,
-  );
+import { bytes, earlier, forever, outcomeOfSave } from "./sweep.ts";
 
 describe("sweep of a directory", () => {
   const noLinks: DiskFault = { code: "EPERM", call: "link", times: forever };
@@ -27,7 +18,7 @@ describe("sweep of a directory", () => {
     writeFileSync(join(path, second), earlier);
     const disk = new FaultyDisk(...faults);
     const store = directoryStore(path, { fileSystem: disk.fileSystem });
-    const outcome = await outcomeOf(store.save(request(inChunks(bytes, 20_000))));
+    const outcome = await outcomeOfSave(store);
     return { path, disk, outcome };
   };
 
@@ -76,9 +67,7 @@ describe("sweep of a directory", () => {
       const { path } = await saveOn([{ code: "EIO", nth, times: forever }]);
       const store = directoryStore(path);
       await store.prepare(never);
-      const outcome = await outcomeOf(
-        store.save(request(inChunks(bytes, 20_000), { fileName: `01${first.slice(2)}` })),
-      );
+      const outcome = await outcomeOfSave(store, { fileName: `01${first.slice(2)}` });
       expect(outcome, `call ${nth}`).toBe("saved");
       rmSync(path, { recursive: true });
     }
